@@ -1,0 +1,259 @@
+"""Reading and writing sound files: ``load``, ``save``, ``encode`` and ``read_tags``."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from antiphon.audio import media, riff, sndfile
+from antiphon.audio.limits import Limits
+from antiphon.audio.resampling import check_rate, resample
+from antiphon.audio.samples import as_samples
+from antiphon.audio.stream import GuardedStream, Source, opened, shown
+from antiphon.errors import AudioError, ParamError, ParamTypeError, unknown_argument
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["TAGS", "Limits", "encode", "load", "read_tags", "save"]
+
+TAGS = riff.KEYS
+_MAX_TAG_BYTES = 32_000  # all together; Opus files with a header beyond 60 kB cannot be opened again
+_PEAK = 10 ** (-0.1 / 20)
+_DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class _Format:
+    container: str
+    subtypes: tuple[str, ...]  # the first is the default
+    rates_hz: tuple[int, ...] | None = None  # None: any
+    max_channels: int = 8
+
+
+_FORMATS = {
+    "wav": _Format("WAV", ("PCM_16", "PCM_24", "PCM_32", "FLOAT")),
+    "flac": _Format("FLAC", ("PCM_16", "PCM_24")),
+    "ogg": _Format("OGG", ("VORBIS",)),
+    "opus": _Format("OGG", ("OPUS",), (8000, 12000, 16000, 24000, 48000)),
+    "mp3": _Format(
+        "MP3", ("MPEG_LAYER_III",), (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), max_channels=2
+    ),
+}
+_SUBTYPE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
+# The sizes in a WAV header have 32 bits; beyond this (headers and tags need some) RF64 is written instead.
+_WAV_MAX_BYTES = (1 << 32) - (1 << 20)
+_FALLBACK_RATE_HZ = 48_000
+
+
+def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[np.ndarray, int]:
+    """Gives the sound of a file: float32 (C, N) and the sampling rate in Hz that the file states.
+
+    libsndfile reads wav, flac, ogg, opus, mp3, aiff and more; FFmpeg, where the extra ``media`` is installed, reads what
+    it refuses (m4a, aac, webm, mp4). The content decides, not the name. A file that is cut short or damaged gives the
+    part before the damage, and a warning in the log.
+
+    Args:
+        source: a path, the bytes of a file, or a binary file object (read from its start, left open).
+        limits: bounds on decoded bytes, channels and rate, kept while decoding.
+
+    Raises:
+        AudioError: no such file, no regular file, no sound, unknown format, samples not finite, a limit broken.
+        ParamTypeError: ``source`` is none of the three.
+    """
+    with opened(source, limits) as (stream, name):
+        riff.check_header(stream, name)
+        try:
+            return sndfile.decode(stream, name, limits)
+        except sndfile.Refused as refused:
+            if media.available():
+                return media.decode(stream, name, limits)
+            raise AudioError(
+                f"{name} cannot be read as sound ({refused})",
+                expected="wav, flac, ogg, opus, mp3 or aiff",
+                fix="For m4a, aac, webm and mp4 install FFmpeg: pip install 'antiphon[media]'",
+            ) from refused
+
+
+def read_tags(source: Source) -> dict[str, str]:
+    """Gives the text tags of a file (``title``, ``comment``, ``software`` and others that are there).
+
+    Raises:
+        AudioError: no such file, no regular file, or not a format that libsndfile knows.
+    """
+    with opened(source, Limits(max_decoded_bytes=1 << 61)) as (stream, name):
+        riff.check_header(stream, name)
+        try:
+            tags = sndfile.metadata(stream)
+        except sndfile.Refused as refused:
+            raise AudioError(f"the tags of {name} cannot be read ({refused})", expected="a sound file") from refused
+        tags.update(riff.read_info(stream))
+        stream.seek(0)
+        latin = stream.read(3) == b"ID3"
+    tags = {key: _repaired(value) if latin else value for key, value in tags.items()}
+    if "software" in tags:  # libsndfile and LAME add their own names
+        tags["software"] = re.sub(r" \((libsndfile-[\d.]+|LAME.*)\).*$", "", tags["software"], flags=re.DOTALL)
+    return tags
+
+
+def _repaired(text: str) -> str:
+    # ID3 tags of libsndfile hold UTF-8 declared as Latin-1
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
+
+
+def save(
+    path: str | os.PathLike[str],
+    samples: np.ndarray,
+    rate_hz: int,
+    *,
+    format: str | None = None,
+    subtype: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes a sound to ``path``, whole or not at all, and gives the path.
+
+    Integer and lossy formats cannot hold samples beyond +-1: such a sound is scaled to a peak of -0.1 dBFS and the gain
+    is logged. Opus and MP3 know few sampling rates; others are resampled to 48 kHz, which is logged. WAV beyond 4 GB is
+    written as RF64.
+
+    Args:
+        path: the file; replaced if it exists. Its folder must exist.
+        samples: (C, N) or (N,), as ``as_samples`` takes them.
+        rate_hz: 1000 to 384000.
+        format: ``wav``, ``flac``, ``ogg`` (Vorbis), ``opus`` or ``mp3``; else the suffix of ``path`` decides.
+        subtype: ``PCM_16`` (default), ``PCM_24``, ``PCM_32`` or ``FLOAT`` for wav; ``PCM_16`` or ``PCM_24`` for flac.
+        tags: texts by the names in ``TAGS``, 32 kB together.
+
+    Raises:
+        AudioError: unknown suffix, samples empty or not finite, a format that cannot hold them, or a failed write.
+        ParamError, ParamTypeError: the rate, ``subtype`` or a tag.
+    """
+    path = Path(path)
+    job = _prepared(samples, rate_hz, format or path.suffix.lstrip("."), subtype, tags)
+    with _replacing(path) as file:
+        job.write(file)
+    return path
+
+
+def encode(
+    samples: np.ndarray,
+    rate_hz: int,
+    *,
+    format: str = "wav",
+    subtype: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
+    """Gives the bytes of the file that ``save`` would write; same arguments, same errors."""
+    held = io.BytesIO()
+    _prepared(samples, rate_hz, format, subtype, tags).write(held)
+    return held.getvalue()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A sound that its format can hold, ready to be written."""
+
+    samples: np.ndarray
+    rate_hz: int
+    container: str
+    subtype: str
+    gain: float
+    tags: dict[str, str]
+
+    def write(self, file: BinaryIO) -> None:
+        wave = self.container in ("WAV", "RF64")
+        sndfile.encode(
+            GuardedStream(file),
+            self.samples,
+            self.rate_hz,
+            container=self.container,
+            subtype=self.subtype,
+            gain=self.gain,
+            tags={} if wave else self.tags,
+        )
+        if wave:
+            riff.append_info(file, self.tags)
+
+
+def _prepared(
+    samples: np.ndarray, rate_hz: int, name: str, subtype: str | None, tags: Mapping[str, str] | None
+) -> _Job:
+    if name.lower() not in _FORMATS:
+        known = ", ".join(f".{key}" for key in _FORMATS)
+        raise AudioError(f"{name!r} is no format that can be written", expected=known, fix="Change the suffix")
+    kind = _FORMATS[name.lower()]
+    subtype = subtype or kind.subtypes[0]
+    if subtype not in kind.subtypes:
+        raise ParamError(f"subtype={subtype!r} for {name.lower()}", expected=f"one of {', '.join(kind.subtypes)}")
+    rate_hz, samples, checked = check_rate(rate_hz, "rate_hz"), as_samples(samples, name="samples"), _checked_tags(tags)
+    if samples.shape[0] > kind.max_channels:
+        raise AudioError(
+            f"{name.lower()} cannot hold {samples.shape[0]} channels", expected=f"at most {kind.max_channels}"
+        )
+    if kind.rates_hz is not None and rate_hz not in kind.rates_hz:
+        logger.info("%s cannot hold %d Hz: resampled to %d Hz", name.lower(), rate_hz, _FALLBACK_RATE_HZ)
+        samples, rate_hz = resample(samples, rate_hz, _FALLBACK_RATE_HZ), _FALLBACK_RATE_HZ
+    large = kind.container == "WAV" and samples.size * _SUBTYPE_BYTES[subtype] > _WAV_MAX_BYTES
+    gain = 1.0 if subtype == "FLOAT" else _gain(samples)
+    return _Job(samples, rate_hz, "RF64" if large else kind.container, subtype, gain, checked)
+
+
+def _gain(samples: np.ndarray) -> float:
+    peak = max(float(samples.max()), -float(samples.min()))
+    if peak <= 1.0:
+        return 1.0
+    gain = _PEAK / peak
+    logger.warning("the peak is %.3f: scaled by %.2f dB so that nothing clips", peak, 20 * np.log10(gain))
+    return gain
+
+
+def _checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    checked = {}
+    for key, value in (tags or {}).items():
+        if key not in TAGS:
+            raise unknown_argument(str(key), TAGS, where="tags")
+        if not isinstance(value, str):
+            raise ParamTypeError(f"the tag {key!r} is of type {type(value).__name__}", expected="text")
+        # tags are C strings: a zero byte would end them; lone surrogates have no encoding; empty ones are refused
+        if text := value.replace("\0", "").encode("utf-8", "replace").decode():
+            checked[key] = text
+    size = sum(len(value.encode()) for value in checked.values())
+    if size > _MAX_TAG_BYTES:
+        raise ParamError(f"the tags have {size} bytes", expected=f"at most {_MAX_TAG_BYTES}", fix="Shorten them")
+    return checked
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
+    # os.replace would put a file where a device or a pipe was. os.path answers False for names that no file can have.
+    if "\0" in os.fspath(path) or (os.path.exists(path) and not os.path.isfile(path)):
+        raise AudioError(f"{shown(path)} cannot be written: it is not a regular file", fix="Choose another name")
+    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise AudioError(
+                f"{shown(path)} cannot be written: {reason}", fix="Check the folder and its space"
+            ) from error
+        raise

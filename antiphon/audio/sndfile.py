@@ -1,0 +1,140 @@
+"""Decoding and encoding with libsndfile, block by block: wav, flac, ogg, opus, mp3, aiff and more."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from antiphon.audio.limits import Intake, Limits
+from antiphon.audio.stream import GuardedStream
+from antiphon.errors import AudioError
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_FRAMES = 1 << 16
+# what libsndfile notes about a WAV whose data chunk promises more than the file holds
+_SHORT_DATA = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# programs that write to a pipe cannot know the size and put the largest one
+_UNKNOWN_SIZE = 0x7FFFF000
+
+
+class Refused(Exception):
+    """libsndfile cannot make sense of a file; another decoder may."""
+
+
+@functools.cache
+def _straight_file() -> Any:
+    """The class ``SoundFile`` without its seek after every block: in MP3 that seek changes the samples that follow."""
+    import soundfile
+
+    class StraightFile(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            return False
+
+    return StraightFile
+
+
+def decode(stream: GuardedStream, name: str, limits: Limits) -> tuple[np.ndarray, int]:
+    """Gives float32 (C, N) and the rate in Hz of a file; a damaged end shortens the sound, with a warning.
+
+    Raises:
+        Refused: the format is unknown, the header damaged, or no sample comes out.
+        AudioError: a limit is broken or a sample is not finite.
+    """
+    try:
+        file = _straight_file()(stream)
+    except Exception as error:  # LibsndfileError, and TypeError for headerless formats
+        raise Refused(_reason(stream.error or error)) from error
+    with file:
+        intake = Intake(file.channels, file.samplerate, limits, name)
+        promised, damage = _short_data(file), _drain(file, intake)
+        length = intake.length_samples
+        if length == 0:
+            raise Refused(_reason(stream.error or damage or AudioError("it holds no samples")))
+        broken = damage or stream.error
+        # .frames is what the header says: a reason to warn, never a size to allocate
+        if broken or promised or length < file.frames < _UNKNOWN_SIZE:
+            cause = _reason(broken) if broken else "its header promises more"
+            logger.warning("%s is cut short or damaged: kept %d samples (%s)", name, length, cause)
+    return intake.joined(), intake.rate_hz
+
+
+def _drain(file: Any, intake: Intake) -> Exception | None:
+    """Reads to the end or to the first damage, which is returned."""
+    buffer = np.empty((_BLOCK_FRAMES, intake.channels), np.float32)
+    while True:
+        try:
+            block = file.read(out=buffer)
+        except Exception as error:  # noqa: BLE001  # reported by the caller
+            return error
+        if len(block) == 0:
+            return None
+        intake.add(block.T.copy())
+
+
+def _short_data(file: Any) -> bool:
+    found = _SHORT_DATA.search(file.extra_info)
+    return found is not None and int(found[2]) < int(found[1]) < _UNKNOWN_SIZE
+
+
+def encode(
+    stream: GuardedStream,
+    samples: np.ndarray,
+    rate_hz: int,
+    *,
+    container: str,
+    subtype: str,
+    gain: float,
+    tags: Mapping[str, str],
+) -> None:
+    """Writes ``samples`` (C, N) times ``gain`` to ``stream``, with tags by libsndfile's names.
+
+    Raises:
+        AudioError: the format cannot hold this sound, or ``stream`` refused a write (its own error is the cause).
+    """
+    try:
+        file = _straight_file()(
+            stream, "w", samplerate=rate_hz, channels=samples.shape[0], format=container, subtype=subtype
+        )
+        with file:
+            for key, value in tags.items():
+                setattr(file, key, value)
+            # whole songs in one call overflow the stack of the Vorbis encoder
+            for start in range(0, samples.shape[1], _BLOCK_FRAMES):
+                block = samples[:, start : start + _BLOCK_FRAMES].T
+                file.write(np.ascontiguousarray(block * np.float32(gain) if gain != 1.0 else block))
+                if stream.error:
+                    break
+    except Exception as error:  # noqa: BLE001
+        # a full disk shows as a failed assertion inside soundfile; the stream knows better
+        cause = stream.error or error
+        what = f"a sound of {samples.shape[0]} channels at {rate_hz} Hz could not be written as {container} {subtype}"
+        raise AudioError(f"{what}: {_reason(cause)}") from cause
+    if stream.error:
+        raise AudioError(f"the sound could not be written: {_reason(stream.error)}") from stream.error
+
+
+def metadata(stream: GuardedStream) -> dict[str, str]:
+    """Gives the tags of a file by libsndfile's names.
+
+    Raises:
+        Refused: libsndfile does not know the format.
+    """
+    try:
+        with _straight_file()(stream) as file:
+            return {key: value for key, value in file.copy_metadata().items() if value}
+    except Exception as error:
+        raise Refused(_reason(stream.error or error)) from error
+
+
+def _reason(error: Exception) -> str:
+    # libsndfile's messages begin with the repr of the Python object that was read
+    text = (
+        getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
+    )
+    return str(text).strip().rstrip(".")

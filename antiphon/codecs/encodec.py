@@ -1,0 +1,138 @@
+"""EnCodec: SEANet around a residual quantiser, whole clips or overlapping segments.
+
+Source: Défossez et al., "High Fidelity Neural Audio Compression", 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.codecs.seanet import SEANetDecoder, SEANetEncoder, SEANetShape
+from antiphon.errors import ParamError
+from antiphon.nn.quantizer import ResidualQuantizer
+
+
+def check_codes(codes: Tensor, size: int, codebooks: int) -> None:
+    """Raises ``ParamError`` unless ``codes`` (..., K, T) are integers in ``0 .. size - 1`` of at most ``codebooks``.
+
+    An index outside the table would be an unspecific error on a CPU and would end the process's use of a GPU.
+    """
+    if codes.is_floating_point() or codes.dtype in (torch.bool, torch.complex64, torch.complex128):
+        raise ParamError(f"codes of dtype {codes.dtype}", expected="integers")
+    if codes.dim() < 2 or codes.shape[-2] > codebooks:
+        raise ParamError(
+            f"codes of shape {tuple(codes.shape)}", expected=f"(..., at most {codebooks} codebooks, frames)"
+        )
+    if codes.numel():
+        low, high = int(codes.min()), int(codes.max())
+        if not (0 <= low and high < size):
+            raise ParamError(f"codes between {low} and {high}", expected=f"0 to {size - 1}")
+
+
+def overlap_add(segments: Sequence[Tensor], stride: int) -> Tensor:
+    """Joins (..., N) segments that start ``stride`` samples apart, cross-faded by triangles.
+
+    Every sample is the mean of the segments that cover it, weighted by the distance to each segment's nearer end.
+    """
+    length = segments[0].shape[-1]
+    total = stride * (len(segments) - 1) + segments[-1].shape[-1]
+    like = {"device": segments[0].device, "dtype": segments[0].dtype}
+    ramp = torch.linspace(0, 1, length + 2, **like)[1:-1]  # type: ignore[arg-type]
+    triangle = 0.5 - (ramp - 0.5).abs()
+    weights = torch.zeros(total, **like)  # type: ignore[arg-type]
+    out = torch.zeros(*segments[0].shape[:-1], total, **like)  # type: ignore[arg-type]
+    for number, segment in enumerate(segments):
+        size = segment.shape[-1]
+        place = slice(number * stride, number * stride + size)
+        out[..., place] += triangle[:size] * segment
+        weights[place] += triangle[:size]
+    return out / weights
+
+
+class EncodecCodec(nn.Module):
+    """The codec of all published kinds.
+
+    Args:
+        shape: the SEANet's sizes. codebooks: K at the highest bandwidth. codebook_size: V.
+        normalise: divide each segment by its volume before encoding and keep the volume beside the codes.
+    """
+
+    def __init__(self, shape: SEANetShape, *, codebooks: int, codebook_size: int, normalise: bool) -> None:
+        super().__init__()
+        self.encoder = SEANetEncoder(shape)
+        self.decoder = SEANetDecoder(shape)
+        self.quantizer = ResidualQuantizer(codebooks, codebook_size, shape.width)
+        self.codebook_size = codebook_size
+        self.normalise = normalise
+
+    def encode_segment(self, x: Tensor, codebooks: int) -> tuple[Tensor, Tensor | None]:
+        """(B, C, N) float to codes (B, K, T) int64 and volumes (B, 1), ``None`` without normalisation."""
+        scale = None
+        if self.normalise:
+            mono = x.mean(dim=1, keepdim=True)
+            scale = mono.pow(2).mean(dim=-1, keepdim=True).sqrt() + 1e-8
+            x = x / scale
+            scale = scale.view(-1, 1)
+        return self.quantizer.encode(self.encoder(x), codebooks), scale
+
+    def decode_segment(self, codes: Tensor, scale: Tensor | None) -> Tensor:
+        """(B, K, T) int64 to (B, C, N) float, times the volumes (B, 1)."""
+        check_codes(codes, self.codebook_size, len(self.quantizer.codebooks))
+        frames = self.quantizer.decode(codes)
+        samples: Tensor = self.decoder(frames.to(next(self.decoder.parameters()).dtype))
+        return samples if scale is None else samples * scale.view(-1, 1, 1)
+
+    def encode(
+        self, x: Tensor, mask: Tensor | None, *, codebooks: int, segment: int | None, stride: int | None
+    ) -> tuple[Tensor, list[Tensor | None], int]:
+        """Codes of a clip, whole or in segments.
+
+        Args:
+            x: (B, C, N). mask: broadcastable to it, 0 where samples are padding and must be silent.
+            segment, stride: samples of a segment and between the starts of two; ``None``: the whole clip.
+
+        Returns:
+            (F, B, K, T) int64 for F segments, F volumes (B, 1) or ``None``, and the frames by which the last segment
+            was shorter than the first and has been padded with code 0.
+        """
+        length = x.shape[-1]
+        size, step = (length, length) if segment is None else (segment, stride or segment)
+        frames: list[Tensor] = []
+        scales: list[Tensor | None] = []
+        for start in range(0, length, step):
+            piece = x[..., start : start + size]
+            if mask is not None:
+                piece = piece * mask[..., start : start + size].to(torch.bool)
+            codes, scale = self.encode_segment(piece, codebooks)
+            frames.append(codes)
+            scales.append(scale)
+        missing = frames[0].shape[-1] - frames[-1].shape[-1]
+        if missing > 0:
+            frames[-1] = nn.functional.pad(frames[-1], (0, missing))
+        return torch.stack(frames), scales, missing
+
+    def decode(
+        self,
+        codes: Tensor,
+        scales: Sequence[Tensor | None],
+        *,
+        segment: int | None,
+        stride: int | None,
+        missing: int = 0,
+    ) -> Tensor:
+        """The sound (B, C, N) of codes (F, B, K, T); ``missing`` frames of the last segment are dropped.
+
+        Raises:
+            ParamError: several segments for a codec that takes clips whole, or codes outside the tables.
+        """
+        if segment is None and len(codes) != 1:
+            raise ParamError(f"{len(codes)} frames of codes", expected="one, because this codec takes clips whole")
+        pieces = []
+        for number, (frame, scale) in enumerate(zip(codes, scales, strict=False)):
+            if missing > 0 and number == len(codes) - 1:
+                frame = frame[..., :-missing]
+            pieces.append(self.decode_segment(frame, scale))
+        return pieces[0] if segment is None else overlap_add(pieces, stride or 1)

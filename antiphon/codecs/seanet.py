@@ -1,0 +1,128 @@
+"""SEANet: the convolutional encoder and decoder between a waveform and its frames.
+
+Source: Tagliasacchi et al., "SEANet", 2020, in the form of Défossez et al., "High Fidelity Neural Audio Compression",
+2022, section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.lstm import ResidualLSTM
+
+
+@dataclass(frozen=True)
+class SEANetShape:
+    """The sizes both directions share.
+
+    ``ratios`` are the upsampling factors of the decoder in its order; the encoder takes them backwards.
+    """
+
+    channels: int
+    width: int
+    filters: int
+    ratios: tuple[int, ...]
+    residual_layers: int = 1
+    kernel: int = 7
+    last_kernel: int = 7
+    residual_kernel: int = 3
+    dilation_growth: int = 2
+    compress: int = 2
+    lstm_layers: int = 2
+    causal: bool = False
+    pad_mode: str = "reflect"
+    norm: str = "weight_norm"
+    trim_right_ratio: float = 1.0
+    shortcut_conv: bool = False
+
+    def conv(self, channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> Conv1d:
+        """A convolution in this codec's padding and normalisation."""
+        return Conv1d(
+            channels_in,
+            channels_out,
+            kernel,
+            stride=stride,
+            dilation=dilation,
+            causal=self.causal,
+            pad_mode=self.pad_mode,
+            norm=self.norm,
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around a bottleneck, and a way past them."""
+
+    def __init__(self, shape: SEANetShape, channels: int, dilation: int) -> None:
+        super().__init__()
+        hidden = channels // shape.compress
+        self.block = nn.Sequential(
+            nn.ELU(),
+            shape.conv(channels, hidden, shape.residual_kernel, dilation=dilation),
+            nn.ELU(),
+            shape.conv(hidden, channels, 1),
+        )
+        self.shortcut = shape.conv(channels, channels, 1) if shape.shortcut_conv else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, N) to (B, C, N)."""
+        out: Tensor = self.shortcut(x) + self.block(x)
+        return out
+
+
+def _residual_blocks(shape: SEANetShape, channels: int) -> list[nn.Module]:
+    return [ResidualBlock(shape, channels, shape.dilation_growth**depth) for depth in range(shape.residual_layers)]
+
+
+class _Layers(nn.Module):
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+class SEANetEncoder(_Layers):
+    """(B, C, N) samples to (B, D, T) frames, ``T = ceil(N / product of ratios)``."""
+
+    def __init__(self, shape: SEANetShape) -> None:
+        channels = shape.filters
+        layers: list[nn.Module] = [shape.conv(shape.channels, channels, shape.kernel)]
+        for ratio in reversed(shape.ratios):
+            layers += _residual_blocks(shape, channels)
+            layers += [nn.ELU(), shape.conv(channels, channels * 2, ratio * 2, stride=ratio)]
+            channels *= 2
+        if shape.lstm_layers:
+            layers.append(ResidualLSTM(channels, shape.lstm_layers))
+        layers += [nn.ELU(), shape.conv(channels, shape.width, shape.last_kernel)]
+        super().__init__(layers)
+
+
+class SEANetDecoder(_Layers):
+    """(B, D, T) frames to (B, C, N) samples, ``N = T * product of ratios``."""
+
+    def __init__(self, shape: SEANetShape) -> None:
+        channels = shape.filters * 2 ** len(shape.ratios)
+        layers: list[nn.Module] = [shape.conv(shape.width, channels, shape.kernel)]
+        if shape.lstm_layers:
+            layers.append(ResidualLSTM(channels, shape.lstm_layers))
+        for ratio in shape.ratios:
+            up = ConvTranspose1d(
+                channels,
+                channels // 2,
+                ratio * 2,
+                stride=ratio,
+                causal=shape.causal,
+                trim_right_ratio=shape.trim_right_ratio,
+                norm=shape.norm,
+            )
+            layers += [nn.ELU(), up]
+            channels //= 2
+            layers += _residual_blocks(shape, channels)
+        layers += [nn.ELU(), shape.conv(channels, shape.channels, shape.last_kernel)]
+        super().__init__(layers)

@@ -1,0 +1,1 @@
+"""Generation: delays, samplers, guidance, stopping and the one loop over time."""

@@ -1,0 +1,211 @@
+"""The one loop over time: columns in, the next column out, until the plan is full or every item has ended.
+
+``Generation.steps`` is the primitive and yields each new column; ``run`` collects. What differs between families is
+held by the plan (delays, processors, guidance, stopping) and by the step model, which this module knows as a protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from antiphon.generation.delays import DelayPattern
+from antiphon.generation.guidance import ClassifierFreeGuidance
+from antiphon.generation.philox import ItemNoise
+from antiphon.generation.sampling import check_best, pick
+from antiphon.generation.stopping import StoppingCriteriaList
+
+# On a device that runs ahead, numbers are checked this often, so that a step does not wait for them.
+_CHECK_EVERY = 32
+
+
+@dataclass
+class StepOutput:
+    """What a step gives.
+
+    Attributes:
+        logits: (P * B * K, V) of the last column, P passes over B items: the conditional rows first.
+        hidden_states, attentions, memory_attentions: per layer, where they were asked for.
+    """
+
+    logits: Tensor
+    hidden_states: Any = None
+    attentions: Any = None
+    memory_attentions: Any = None
+
+
+class StepModel(Protocol):
+    """A model with its state: it eats columns and gives the logits that follow the last of them."""
+
+    def __call__(self, columns: Tensor, first: int) -> StepOutput:
+        """``columns`` (B, K, T) int64 are the columns from ``first`` on."""
+        ...
+
+
+class Streamer(Protocol):
+    """Who listens in: the prompt, then each step's tokens, then the end."""
+
+    def put(self, value: Tensor) -> None:
+        """The prompt's columns (B * K, L0), later one token a row (B * K,)."""
+        ...
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+@dataclass
+class Plan:
+    """What to generate.
+
+    Attributes:
+        pattern: the delays. columns: (B, K, L) int64, forced tokens and -1 where the model decides.
+        start: columns given to the model at once, at least 1.
+        processors: applied to (B * K, V) scores in order. guidance: joins the two passes.
+        noise: one generator an item; ``None`` is greedy. offsets: padding columns before each item's own first one.
+        criteria: of the caller. eos: tokens that end an item.
+        use_cache: feed new columns only; otherwise the model sees all columns at every step.
+        keep_scores, keep_logits, keep_states: what to hold of every step.
+    """
+
+    pattern: DelayPattern
+    columns: Tensor
+    start: int
+    processors: Sequence[Any] = ()
+    guidance: ClassifierFreeGuidance | None = None
+    noise: ItemNoise | None = None
+    offsets: Sequence[int] | None = None
+    criteria: StoppingCriteriaList = field(default_factory=StoppingCriteriaList)
+    eos: tuple[int, ...] = ()
+    streamer: Streamer | None = None
+    use_cache: bool = True
+    keep_scores: bool = False
+    keep_logits: bool = False
+    keep_states: bool = False
+
+
+class Generation:
+    """One run of a plan.
+
+    Attributes:
+        columns: (B, K, L) int64, what the model was fed. sampled: the same with the model's own choice at columns that
+            the pattern forced; this is what callables and streamers see, as the reference shows it.
+        length: columns filled so far.
+        scores, logits: kept per step, (B * K, V) after and (P * B * K, V) before processing.
+        states: kept step outputs without their logits.
+    """
+
+    def __init__(self, model: StepModel, plan: Plan) -> None:
+        self.model = model
+        self.plan = plan
+        self.length = plan.start
+        self.columns = plan.columns.clone()
+        self.sampled = plan.columns.clone()
+        self.scores: list[Tensor] = []
+        self.logits: list[Tensor] = []
+        self.states: list[StepOutput] = []
+        self._unchecked: list[tuple[int, Tensor]] = []
+
+    def _flat(self, columns: Tensor, length: int) -> Tensor:
+        return columns[..., :length].reshape(-1, length)  # (B, K, L) -> (B * K, length)
+
+    def steps(self) -> Iterator[Tensor]:
+        """Yields the tokens (B, K) of each new column as soon as it is decided."""
+        plan = self.plan
+        items, streams, planned = plan.columns.shape
+        try:
+            if plan.streamer is not None:
+                plan.streamer.put(self._flat(self.sampled, self.length).cpu())
+            done = torch.zeros(items * streams, dtype=torch.bool, device=plan.columns.device)
+            fed = 0
+            while self.length < planned:
+                first = fed if plan.use_cache else 0
+                output = self.model(self.columns[..., first : self.length], first)
+                fed = self.length
+                tokens, scores = self._decide(output)
+                forced = plan.columns[..., self.length]
+                tokens = tokens.view(items, streams)
+                self.sampled[..., self.length] = tokens
+                self.columns[..., self.length] = torch.where(forced >= 0, forced, tokens)
+                self.length += 1
+                if plan.streamer is not None:
+                    plan.streamer.put(tokens.reshape(-1).cpu())
+                yield self.columns[..., self.length - 1]
+                if plan.criteria:
+                    done |= plan.criteria(self._flat(self.sampled, self.length), self.scores or scores)
+                    if bool(done.all()):
+                        break
+                if plan.eos and self._all_ended():
+                    break
+            self._check()
+        finally:
+            if plan.streamer is not None:
+                plan.streamer.end()
+
+    def run(self) -> Generation:
+        """Runs to the end."""
+        for _ in self.steps():
+            pass
+        return self
+
+    def _decide(self, output: StepOutput) -> tuple[Tensor, Tensor]:
+        plan = self.plan
+        items, streams, _ = plan.columns.shape
+        scores = output.logits.float()
+        if plan.keep_logits:
+            self.logits.append(scores)
+        if plan.keep_states:
+            self.states.append(StepOutput(scores.new_empty(0), *self._states_of(output)))
+        if plan.guidance is not None:
+            scores = plan.guidance(scores)
+        seen = self._flat(self.sampled, self.length) if plan.processors else scores
+        for processor in plan.processors:
+            scores = processor(seen, scores)
+        if plan.keep_scores:
+            self.scores.append(scores)
+        noise = None
+        if plan.noise is not None:
+            step = self.length if plan.offsets is None else [self.length - offset for offset in plan.offsets]
+            noise = plan.noise.gumbel(step, streams, scores.shape[-1]).view(items * streams, -1)
+        tokens, best = pick(scores, noise)
+        self._unchecked.append((self.length, best))
+        if best.device.type == "cpu" or len(self._unchecked) >= _CHECK_EVERY:
+            self._check()
+        return tokens, scores
+
+    @staticmethod
+    def _states_of(output: StepOutput) -> tuple[Any, Any, Any]:
+        return output.hidden_states, output.attentions, output.memory_attentions
+
+    def _check(self) -> None:
+        for step, best in self._unchecked:
+            check_best(best, step=step, streams=self.plan.columns.shape[1])
+        self._unchecked.clear()
+
+    # the end of items
+
+    def _ends(self) -> Tensor:
+        """(B, F) bool: frames in which any stream holds an end token, and all that follow."""
+        codes = self.codes()
+        ends = torch.isin(codes, torch.tensor(self.plan.eos, device=codes.device)).any(dim=1)
+        return ends.cummax(dim=-1).values if ends.shape[-1] else ends
+
+    def _all_ended(self) -> bool:
+        ends = self._ends()
+        return bool(ends.shape[-1] and ends[:, -1].all())
+
+    def codes(self) -> Tensor:
+        """The frames that are complete, (B, K, F)."""
+        return self.plan.pattern.revert(self.columns[..., : self.length], planned=self.plan.columns.shape[-1])
+
+    def frame_counts(self) -> list[int]:
+        """How many frames of ``codes`` belong to each item: those before its end token, without its padding."""
+        frames = self.codes().shape[-1]
+        counts = [frames] * self.columns.shape[0]
+        if self.plan.eos and frames:
+            counts = (~self._ends()).sum(dim=-1).tolist()
+        return counts

@@ -1,0 +1,273 @@
+"""From files to a model: which files, which configuration, where the weights go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.checkpoints import hub, names, store
+from antiphon.checkpoints.json_files import read_json
+from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamError, unknown_argument
+from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS, PreTrainedConfig, dtype_of
+from antiphon.models.devices import available_bytes, device_of, place
+from antiphon.models.pretrained import PreTrainedModel, report
+from antiphon.models.quantized import quantize_int8
+from antiphon.nn.linear import Linear, stacks_of
+
+# Names that older files hold and no model needs: tables that are computed.
+_STRAYS = (r".*embed_positions\.weights$", r".*position_ids$", r".*rotary_emb\.inv_freq$")
+
+_FILES = ["*.json", "*.safetensors", "*.bin"]
+
+
+@dataclass
+class Options:
+    """How to load, as ``from_pretrained`` documents it."""
+
+    dtype: Any = None
+    torch_dtype: Any = None
+    device: Any = None
+    device_map: Any = None
+    attn_implementation: Any = None
+    variant: str | None = None
+    use_safetensors: bool | None = None
+    low_cpu_mem_usage: bool | None = None
+    strict: bool = True
+    ignore_mismatched_sizes: bool = False
+    output_loading_info: bool = False
+    load_in_8bit: bool = False
+    force: bool = False
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.torch_dtype is not None:
+            if self.dtype is not None and dtype_of(self.dtype) != dtype_of(self.torch_dtype):
+                raise ParamError(f"dtype={self.dtype} and torch_dtype={self.torch_dtype}", expected="one of them")
+            self.dtype = self.torch_dtype
+        if self.device is not None and self.device_map is not None:
+            raise ParamError("device and device_map were both given", expected="one of them")
+
+
+def load(
+    cls: type[PreTrainedModel],
+    name: str | os.PathLike[str],
+    *,
+    config: PreTrainedConfig | str | os.PathLike[str] | None,
+    **kwargs: Any,
+) -> Any:
+    """The body of ``PreTrainedModel.from_pretrained``, which documents it."""
+    access = {key: kwargs.pop(key) for key in HUB_ACCESS if key in kwargs}
+    options = Options(**{f.name: kwargs.pop(f.name) for f in fields(Options) if f.name in kwargs})
+    folder = hub.locate(name, patterns=_FILES, **access)
+    made, prefix = _configured(cls, folder, config, kwargs)
+    made._name_or_path = str(name)
+    if options.attn_implementation is not None:
+        made._attn_implementation = _one_implementation(options.attn_implementation)
+    with store.open_weights(folder, variant=options.variant, use_safetensors=options.use_safetensors) as weights:
+        dtype = _chosen_dtype(options.dtype, made, weights)
+        model = _on_meta(cls, made)
+        stored = _stored_names(weights, model, prefix)
+        info = _fit(model, weights, stored, options)
+        _check_memory(model, dtype, options.force)
+        materialise(model, dtype)
+        _read(model, weights, stored, {n for kind in info for n in kind})
+    if isinstance(options.attn_implementation, dict):
+        model.set_attn_implementation(options.attn_implementation)
+    if options.load_in_8bit:
+        quantize_int8(model)
+    place(model, options.device, options.device_map)
+    if model.can_generate():
+        model.generation_config = _generation_config(folder, made)
+    model.eval()
+    if options.output_loading_info:
+        return model, dict(zip(("missing_keys", "unexpected_keys", "mismatched_keys"), info, strict=True))
+    return model
+
+
+def build(
+    cls: type[PreTrainedModel], config: PreTrainedConfig, *, dtype: Any = None, attn_implementation: Any = None
+) -> Any:
+    """The body of ``PreTrainedModel.from_config``."""
+    if attn_implementation is not None:
+        config._attn_implementation = attn_implementation
+    model = cls(config)
+    return model.to(dtype_of(dtype)) if dtype is not None else model
+
+
+# the configuration
+
+
+def _configured(cls: type[PreTrainedModel], folder: Path, config: Any, overrides: dict[str, Any]) -> tuple[Any, str]:
+    """The configuration and the prefix under which the checkpoint holds this model's tensors."""
+    values = read_json(folder / CONFIG_NAME) if config is None or (folder / CONFIG_NAME).exists() else {}
+    own = cls.config_class
+    stated = values.get("model_type", own.model_type)
+    prefix = ""
+    if stated != own.model_type:
+        if stated not in cls.sections:
+            fitting = [own.model_type, *cls.sections]
+            raise ConfigError(
+                f"{folder} holds a model of type {stated!r}, which {cls.__name__} cannot read",
+                expected=f"one of {fitting}",
+            )
+        section, prefix = cls.sections[stated]
+        values = values.get(section, {})
+    if isinstance(config, (str, os.PathLike)):
+        config = own.from_pretrained(config)
+    made = own.from_dict(values) if config is None else config
+    known = [
+        *made.to_dict(),
+        *own._fields,
+        *own.attribute_map,
+        "return_dict",
+        "output_hidden_states",
+        "output_attentions",
+    ]
+    for key in overrides:
+        if key not in known and not hasattr(made, key):
+            raise unknown_argument(
+                key, [*known, *(f.name for f in fields(Options))], where=f"{cls.__name__}.from_pretrained"
+            )
+    overrides = {k: v for k, v in overrides.items() if k != "model_type"}
+    # a configuration that was passed in stays as it is
+    return (own.from_dict({**made.to_dict(), **overrides}) if overrides else made), prefix
+
+
+def _one_implementation(choice: Any) -> str | None:
+    return choice if isinstance(choice, str) else None
+
+
+def _generation_config(folder: Path, config: PreTrainedConfig) -> Any:
+    from antiphon.generation.config import GenerationConfig
+
+    if (folder / "generation_config.json").exists():
+        return GenerationConfig.from_pretrained(folder)
+    return GenerationConfig.from_model_config(config)
+
+
+def _chosen_dtype(wanted: Any, config: PreTrainedConfig, weights: store.Weights) -> torch.dtype:
+    if wanted is not None and wanted != "auto":
+        chosen = dtype_of(wanted)
+        return chosen if chosen is not None else torch.float32
+    recorded = dtype_of(config.dtype)
+    if recorded is not None:
+        return recorded
+    dtypes = (weights.info(name).dtype for name in weights.names())
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
+
+
+# the tensors
+
+
+def _on_meta(cls: type[PreTrainedModel], config: PreTrainedConfig) -> Any:
+    with torch.device("meta"):
+        return cls(config)
+
+
+def _stored_names(weights: store.Weights, model: PreTrainedModel, prefix: str) -> dict[str, str]:
+    """``{the documents' name: name in the file}`` of the tensors under the prefix that fits best."""
+    canonical = {new: old for old, new in names.canonical(weights.names()).items()}
+    wanted = set(model.state_dict())
+    candidates = [prefix + inner for inner in ("", *model.nested_prefixes)]
+    best: dict[str, str] = {}
+    for candidate in candidates:
+        under = {new[len(candidate) :]: old for new, old in canonical.items() if new.startswith(candidate)}
+        if not best or len(wanted & set(under)) > len(wanted & set(best)):
+            best = under
+    return best
+
+
+def _fit(
+    model: PreTrainedModel, weights: store.Weights, stored: dict[str, str], options: Options
+) -> tuple[list[str], list[str], list[str]]:
+    second = {p + a: p + first for p, m in model.named_models() for a, first in m.key_table.aliases.items()}
+    for alias, first in second.items():  # a file may hold either of the two names
+        if alias in stored and first not in stored:
+            stored[first] = stored[alias]
+    have = {name: tuple(t.shape) for name, t in model.state_dict().items() if name not in second}
+    given = {name: weights.info(old).shape for name, old in stored.items() if name not in second}
+    ignored = (
+        *_STRAYS,
+        *(p.replace(".", r"\.") + pattern for p, m in model.named_models() for pattern in m.ignored_keys),
+    )
+    return report(
+        have,
+        given,
+        where=type(model).__name__,
+        strict=options.strict,
+        ignored=ignored,
+        ignore_mismatched=options.ignore_mismatched_sizes,
+    )
+
+
+def _check_memory(model: nn.Module, dtype: torch.dtype, force: bool) -> None:
+    need = sum(p.numel() * dtype.itemsize for p in model.parameters())
+    free = available_bytes()
+    if free is not None and need > free and not force:
+        raise CapacityError(
+            f"the weights need {need / 2**30:.1f} GiB in {dtype} and {free / 2**30:.1f} GiB are free",
+            fix="Load in a smaller dtype, close other programs, or pass force=True",
+        )
+
+
+def materialise(model: nn.Module, dtype: torch.dtype) -> None:
+    """Gives a model built on ``meta`` its memory, uninitialised; layers over one input come to lie side by side."""
+    wide = _kept_in_fp32(model) if dtype is torch.float16 else set()
+    made: dict[int, nn.Parameter] = {}
+    for group in stacks_of(model):
+        layers = [layer for layer in group if type(layer) is Linear and layer.bias is None]
+        if len(layers) != len(group) or len({layer.in_features for layer in layers}) != 1:
+            continue
+        rows = [layer.out_features for layer in layers]
+        storage = store.empty((sum(rows), layers[0].in_features), dtype)
+        for layer, part in zip(layers, storage.split(rows), strict=True):
+            made[id(layer.weight)] = nn.Parameter(part)
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                if id(parameter) not in made:
+                    kind = torch.float32 if id(parameter) in wide else dtype
+                    kind = kind if parameter.is_floating_point() else parameter.dtype
+                    made[id(parameter)] = nn.Parameter(
+                        store.empty(tuple(parameter.shape), kind), requires_grad=parameter.requires_grad
+                    )
+                module._parameters[name] = made[id(parameter)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                kind = dtype if buffer.is_floating_point() else buffer.dtype
+                module._buffers[name] = store.empty(tuple(buffer.shape), kind)
+
+
+def _kept_in_fp32(model: nn.Module) -> set[int]:
+    wide = set()
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            for name, parameter in part.named_parameters():
+                if any(f".{kept}." in f".{name}." for kept in part.keep_in_fp32):
+                    wide.add(id(parameter))
+    return wide
+
+
+def _read(model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], left_out: set[str]) -> None:
+    targets: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if name in left_out or name not in stored:
+            continue
+        if stored[name] not in targets:
+            targets[stored[name]] = tensor.data
+    if left_out:  # names that strict=False or ignore_mismatched_sizes let pass keep their random start
+        with torch.no_grad():
+            for _, part in reversed(model.named_models()):
+                part.initialise()
+    try:
+        weights.read_into(targets)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"reading {model.config.name_or_path} failed: {error}") from error

@@ -1,0 +1,403 @@
+"""The documented MusicGen composite: a text encoder, a codec and a decoder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.errors import ConfigError, ParamError, unknown_argument
+from antiphon.generation.config import GenerationConfig
+from antiphon.models import registry
+from antiphon.models.configuration import PreTrainedConfig
+from antiphon.models.generation_mixin import GenerationMixin
+from antiphon.models.musicgen_config import MusicgenConfig, MusicgenDecoderConfig
+from antiphon.models.musicgen_decoder import MusicgenForCausalLM, MusicgenModel, shift_right
+from antiphon.models.pretrained import PreTrainedModel, returned
+from antiphon.nn.linear import Linear
+from antiphon.outputs import BaseModelOutput, ModelOutput, Seq2SeqLMOutput
+
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "MusicgenConfig",
+    "MusicgenDecoderConfig",
+    "MusicgenForCausalLM",
+    "MusicgenForConditionalGeneration",
+    "MusicgenModel",
+    "MusicgenUnconditionalInput",
+]
+
+_PARTS = ("text_encoder", "audio_encoder", "decoder")
+
+
+@dataclass
+class MusicgenUnconditionalInput(ModelOutput):
+    """What stands for "no text": zero ``encoder_outputs`` ((B, 1, D),), a mask of zeros (B, 1), no guidance."""
+
+    encoder_outputs: tuple[Tensor, ...] | None = None
+    attention_mask: Tensor | None = None
+    guidance_scale: float | None = None
+
+
+class MusicgenForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """Text, and optionally a sound to go on from, to music.
+
+    Args:
+        config: a ``MusicgenConfig``; or the three parts, of which any may also be given beside it.
+
+    Raises:
+        ConfigError: neither a configuration nor all three parts, or parts that do not fit each other.
+    """
+
+    config_class = MusicgenConfig
+    base_model_prefix = "encoder_decoder"
+
+    def __init__(
+        self,
+        config: MusicgenConfig | None = None,
+        text_encoder: Any = None,
+        audio_encoder: Any = None,
+        decoder: Any = None,
+    ) -> None:
+        given = {"text_encoder": text_encoder, "audio_encoder": audio_encoder, "decoder": decoder}
+        if config is None:
+            if any(part is None for part in given.values()):
+                raise ConfigError(
+                    "Either a configuration has to be provided, or all three of text encoder, audio encoder and "
+                    "MusicGen decoder"
+                )
+            config = self.config_class(**{name: part.config for name, part in given.items()})  # type: ignore[assignment]
+        super().__init__(config)
+        self._check_memory_width()
+        # a model for text states stands for T5; anything with `hidden_size` and the same call may take its place
+        self.text_encoder = self._part("text_encoder", "text_encoding", text_encoder)
+        self.audio_encoder = self._part("audio_encoder", "model", audio_encoder)
+        self.decoder = self._part("decoder", "causal_lm", decoder)
+        width, memory_width = self.config.decoder.hidden_size, self.config.text_encoder.hidden_size
+        if width != memory_width and self.config.decoder.cross_attention_hidden_size is None:
+            self.enc_to_dec_proj = Linear(memory_width, width)
+        output = getattr(self.text_encoder, "get_output_embeddings", lambda: None)()
+        if output is not None:
+            raise ConfigError(f"the text encoder {type(self.text_encoder).__name__} has a language model head")
+        self.generation_config = GenerationConfig.from_model_config(self.config)
+        self.post_init()
+
+    def _check_memory_width(self) -> None:
+        stated, width = self.config.decoder.cross_attention_hidden_size, self.config.text_encoder.hidden_size
+        if stated is not None and stated != width:
+            raise ConfigError(
+                f"decoder.cross_attention_hidden_size={stated} and text_encoder.hidden_size={width}", expected="equal"
+            )
+
+    def _part(self, name: str, role: str, given: Any) -> Any:
+        config = getattr(self.config, name)
+        if given is None:
+            given = registry.model_class(config.model_type, role)(config)
+        elif given.config is not config and given.config.to_dict() != config.to_dict():
+            log.warning("the %s's own configuration is replaced by the composite's", name)
+        if config._attn_implementation is None:
+            config._attn_implementation = given.config._attn_implementation
+        given.config = config  # one object, so that a change is seen from both sides
+        return given
+
+    def post_init(self) -> None:
+        if self.config._attn_implementation is not None:  # otherwise each part keeps its own
+            self.set_attn_implementation(self.config._attn_implementation)
+        if hasattr(self, "enc_to_dec_proj") and not self.enc_to_dec_proj.weight.is_meta:
+            with torch.no_grad():
+                self.initialise()
+
+    def initialise(self) -> None:
+        """The projection; the parts have initialised themselves."""
+        if hasattr(self, "enc_to_dec_proj"):
+            nn.init.normal_(self.enc_to_dec_proj.weight, std=self.config.initializer_factor)
+            nn.init.zeros_(self.enc_to_dec_proj.bias)
+
+    # parts
+
+    def get_encoder(self, modality: str | None = None) -> Any:
+        """The text encoder, or the codec with ``modality="audio"``."""
+        return self.audio_encoder if modality == "audio" else self.text_encoder
+
+    def get_decoder(self) -> Any:
+        """The decoder."""
+        return self.decoder
+
+    def get_audio_encoder(self) -> Any:
+        """The codec."""
+        return self.audio_encoder
+
+    def get_text_encoder(self) -> Any:
+        """The text encoder."""
+        return self.text_encoder
+
+    def get_input_embeddings(self) -> nn.Module:
+        embedding: nn.Module = self.text_encoder.get_input_embeddings()
+        return embedding
+
+    def get_output_embeddings(self) -> nn.Module:
+        heads: nn.Module = self.decoder.get_output_embeddings()
+        return heads
+
+    def set_output_embeddings(self, new_embeddings: Any) -> None:
+        """Replaces the decoder's heads."""
+        self.decoder.set_output_embeddings(new_embeddings)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, **kwargs: Any) -> nn.Module:
+        raise ParamError(
+            "the composite's embeddings belong to its parts",
+            fix="Use model.text_encoder.resize_token_embeddings(...)",
+        )
+
+    def freeze_text_encoder(self) -> None:
+        """Excludes the text encoder from training."""
+        self.text_encoder.requires_grad_(False)
+
+    def freeze_audio_encoder(self) -> None:
+        """Excludes the codec from training."""
+        self.audio_encoder.requires_grad_(False)
+
+    @classmethod
+    def from_sub_models_pretrained(
+        cls,
+        text_encoder_pretrained_model_name_or_path: Any = None,
+        audio_encoder_pretrained_model_name_or_path: Any = None,
+        decoder_pretrained_model_name_or_path: Any = None,
+        *model_args: Any,
+        **kwargs: Any,
+    ) -> MusicgenForConditionalGeneration:
+        """A composite from three checkpoints, or models.
+
+        Args:
+            kwargs: ``text_encoder_<name>``, ``audio_encoder_<name>`` and ``decoder_<name>`` go to the loading of that
+                part (``text_encoder_model`` takes its place); the rest are fields of the composite's configuration.
+
+        Raises:
+            ParamError: a part is missing.
+        """
+        names = {
+            "text_encoder": text_encoder_pretrained_model_name_or_path,
+            "audio_encoder": audio_encoder_pretrained_model_name_or_path,
+            "decoder": decoder_pretrained_model_name_or_path,
+        }
+        parts = {}
+        for part, name in names.items():
+            own = {k.removeprefix(f"{part}_"): kwargs.pop(k) for k in list(kwargs) if k.startswith(f"{part}_")}
+            model = own.pop("model", None)
+            if model is None:
+                if name is None:
+                    raise ParamError(f"no {part}", fix=f"Give {part}_pretrained_model_name_or_path or {part}_model")
+                model = _load_part(part, name, own)
+            parts[part] = model
+        config = cls.config_class(**{part: model.config for part, model in parts.items()}, **kwargs)
+        return cls(config=config, **parts)  # type: ignore[arg-type]
+
+    # one call
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        input_values: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Logits of decoder columns under a text.
+
+        Args:
+            input_ids: (B, M) text tokens with attention_mask (B, M); or inputs_embeds (B, M, D); or encoder_outputs,
+                a tuple whose first entry is (B, M, D).
+            decoder_input_ids: (B * K, T) or (B, K, T) int64, or decoder_inputs_embeds (B, T, D); without either, the
+                codes of input_values (B, C, N) with padding_mask (B, N), or labels one column later.
+            decoder_attention_mask: (B, S). labels: (B, T, K), as in ``MusicgenForCausalLM.forward``.
+            head_mask: (layers, H) of the text encoder; decoder_head_mask, cross_attn_head_mask: of the decoder; all
+                with ``attn_implementation="eager"`` only.
+            kwargs: further ``text_encoder_<name>``, ``audio_encoder_<name>`` and ``decoder_<name>`` arguments.
+
+        Returns:
+            ``Seq2SeqLMOutput`` with ``logits`` (B * K, T, V), or a tuple.
+        """
+        routed = self._routed(kwargs)
+        recording = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        if encoder_outputs is None:
+            encoder_outputs = self.text_encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                inputs_embeds=inputs_embeds,
+                return_dict=True,
+                **recording,
+                **routed["text_encoder"],
+            )
+        encoder_outputs = as_encoder_outputs(encoder_outputs)
+        memory = self.project(encoder_outputs.last_hidden_state, attention_mask)
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self._decoder_inputs(labels, input_values, padding_mask, routed["audio_encoder"])
+        out = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            encoder_hidden_states=memory,
+            encoder_attention_mask=attention_mask,
+            inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            past_key_values=past_key_values,
+            labels=labels,
+            return_dict=True,
+            **recording,
+            **routed["decoder"],
+        )
+        output = Seq2SeqLMOutput(
+            loss=out.loss,
+            logits=out.logits,
+            past_key_values=out.past_key_values,
+            decoder_hidden_states=out.hidden_states,
+            decoder_attentions=out.attentions,
+            cross_attentions=out.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+        return returned(output, return_dict, self.config)
+
+    def _routed(self, kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        routed: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+        places = {"head_mask": "text_encoder", "cross_attn_head_mask": "decoder"}
+        for name, value in kwargs.items():
+            part = places.get(name) or next((p for p in _PARTS if name.startswith(f"{p}_")), None)
+            if part is None:
+                known = [
+                    *places,
+                    *(f"{p}_..." for p in _PARTS),
+                    *MusicgenForConditionalGeneration.forward.__annotations__,
+                ]
+                raise unknown_argument(name, known, where=f"{type(self).__name__}.forward")
+            routed[part][name.removeprefix(f"{part}_")] = value
+        return routed
+
+    def project(self, memory: Tensor, padding: Tensor | None) -> Tensor:
+        """Text states (B, M, D_text) as the decoder's memory (B, M, D): projected where widths differ, pads zero.
+
+        The mask comes after the projection, whose bias would make pads visible.
+        """
+        if hasattr(self, "enc_to_dec_proj"):
+            memory = self.enc_to_dec_proj(memory.to(self.enc_to_dec_proj.weight.device))
+        return memory if padding is None else memory * padding[..., None].to(memory)
+
+    def _decoder_inputs(
+        self, labels: Tensor | None, input_values: Tensor | None, padding_mask: Tensor | None, kwargs: dict[str, Any]
+    ) -> Tensor:
+        config = self.config.decoder
+        if labels is not None:
+            return self.prepare_decoder_input_ids_from_labels(labels)
+        if input_values is None:
+            raise ParamError(
+                "no decoder inputs", expected="decoder_input_ids, decoder_inputs_embeds, input_values or labels"
+            )
+        codes = self.audio_encoder.encode(input_values, padding_mask, return_dict=True, **kwargs).audio_codes
+        if codes.shape[0] != 1:
+            raise ParamError(
+                f"Expected 1 frame in the audio code outputs, got {codes.shape[0]} frames",
+                fix="Ensure chunking is disabled by setting chunk_length_s=None in the audio encoder",
+            )
+        if config.audio_channels == 2 and codes.shape[2] == config.num_codebooks // 2:
+            codes = codes.repeat_interleave(2, dim=2)  # one channel's codes stand for both
+        return codes[0].reshape(-1, codes.shape[-1])  # (B, K, T) -> (B * K, T)
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """Labels (B, T, K) as decoder inputs (B, K, T), one column later."""
+        config = self.config.decoder
+        start = getattr(config, "decoder_start_token_id", None)
+        return shift_right(labels, config.pad_token_id, config.bos_token_id if start is None else start)
+
+    # generation
+
+    def get_unconditional_inputs(self, num_samples: int = 1) -> MusicgenUnconditionalInput:
+        """The inputs that stand for "no text", for ``generate(**inputs)``."""
+        shape = (num_samples, 1, self.config.text_encoder.hidden_size)
+        return MusicgenUnconditionalInput(
+            encoder_outputs=(torch.zeros(shape, device=self.device, dtype=self.dtype),),
+            attention_mask=torch.zeros((num_samples, 1), device=self.device, dtype=torch.long),
+            guidance_scale=1.0,
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: Any = None,
+        stopping_criteria: Any = None,
+        synced_gpus: bool | None = None,
+        streamer: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Music.
+
+        Args:
+            inputs: text tokens (B, M), also as ``input_ids``, with ``attention_mask``; or ``inputs_embeds``; or
+                ``encoder_outputs``. Nothing at all is unconditional.
+            generation_config: instead of the model's own, which is never changed.
+            logits_processor, stopping_criteria: lists of callables over ids (B * K, L) and scores (B * K, V); with
+                guidance they see the joined scores. streamer: gets the prompt, each step's tokens, and ``end()``.
+            kwargs: fields of the generation configuration; ``input_values`` (B, C, N) with ``padding_mask`` (B, N), a
+                sound to go on from; ``decoder_input_ids`` (B * K, L0) and ``decoder_attention_mask``;
+                ``past_key_values``. ``seed``: an int s gives the items seeds s, s + 1, ..., a list one each.
+                ``independent_rows=True``: item i is what it would be alone, whatever its neighbours' lengths.
+                ``batch_invariant=True``: and bit for bit, each item being computed by itself.
+                ``on_column``: called with each new column (B, K).
+
+        Returns:
+            (B * num_return_sequences, C, N) float, or ``GenerateEncoderDecoderOutput``. With ``independent_rows`` and
+            prompts of different lengths, rows begin with as much silence as their prompt's padding, and end with zeros.
+
+        Raises:
+            ParamError: beams, or a value out of range. ParamTypeError: an unknown argument. NumericError: the model
+                gave numbers that are not finite.
+        """
+        from antiphon.models.musicgen_compose import generate
+
+        return generate(
+            self,
+            inputs,
+            generation_config,
+            logits_processor=logits_processor,
+            stopping_criteria=stopping_criteria,
+            streamer=streamer,
+            kwargs=kwargs,
+        )
+
+
+def as_encoder_outputs(outputs: Any) -> Any:
+    """Encoder outputs given as a tuple, as an output object."""
+    if isinstance(outputs, (tuple, list)):
+        return BaseModelOutput(*outputs)
+    if isinstance(outputs, Tensor):
+        return BaseModelOutput(outputs)
+    return outputs
+
+
+def _load_part(part: str, name: Any, kwargs: dict[str, Any]) -> Any:
+    from antiphon.models.auto import AutoConfig
+
+    config = kwargs.get("config")
+    if not isinstance(config, PreTrainedConfig):
+        config = AutoConfig.from_pretrained(name if config is None else config)
+    inner = getattr(config, part, config) if config.model_type == "musicgen" else config
+    role = {"text_encoder": "text_encoding", "audio_encoder": "model", "decoder": "causal_lm"}[part]
+    if part == "decoder":
+        kwargs = {"is_decoder": True, "add_cross_attention": True, **kwargs}
+    return registry.model_class(inner.model_type, role).from_pretrained(name, **kwargs)

@@ -1,0 +1,102 @@
+"""The documented MusicGen configurations."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from antiphon.errors import ConfigError
+from antiphon.models.configuration import PreTrainedConfig
+
+
+class MusicgenDecoderConfig(PreTrainedConfig):
+    """Sizes of the decoder; the defaults are musicgen-small's.
+
+    ``audio_channels=2`` makes every second codebook the right channel's. ``scale_embedding`` divides the summed
+    embeddings by the square root of ``hidden_size``.
+    """
+
+    model_type: ClassVar[str] = "musicgen_decoder"
+    positive: ClassVar[tuple[str, ...]] = (
+        "vocab_size",
+        "max_position_embeddings",
+        "num_hidden_layers",
+        "ffn_dim",
+        "num_attention_heads",
+        "hidden_size",
+        "num_codebooks",
+        "audio_channels",
+    )
+
+    vocab_size: int = 2048
+    max_position_embeddings: int = 2048
+    num_hidden_layers: int = 24
+    ffn_dim: int = 4096
+    num_attention_heads: int = 16
+    layerdrop: float = 0.0
+    use_cache: bool = True
+    activation_function: Any = "gelu"
+    hidden_size: int = 1024
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    initializer_factor: float = 0.02
+    scale_embedding: bool = False
+    num_codebooks: int = 4
+    audio_channels: int = 1
+    pad_token_id: int | None = 2048
+    bos_token_id: int | None = 2048
+    eos_token_id: int | list[int] | None = None
+    tie_word_embeddings: bool = False
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    cross_attention_hidden_size: int | None = None
+
+    def validate_architecture(self) -> None:
+        if self.audio_channels not in (1, 2):
+            raise ConfigError(
+                f"MusicgenDecoderConfig: Expected 1 (mono) or 2 (stereo) audio channels, got {self.audio_channels}"
+            )
+        if self.hidden_size % self.num_attention_heads:
+            raise ConfigError(
+                f"MusicgenDecoderConfig.num_attention_heads={self.num_attention_heads} does not divide "
+                f"hidden_size={self.hidden_size}"
+            )
+        if self.num_codebooks % self.audio_channels:
+            raise ConfigError(
+                f"MusicgenDecoderConfig.num_codebooks={self.num_codebooks}",
+                expected=f"a multiple of audio_channels={self.audio_channels}",
+            )
+        for name in ("dropout", "attention_dropout", "activation_dropout", "layerdrop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"MusicgenDecoderConfig.{name}={getattr(self, name)}", expected="0 to 1")
+
+
+class MusicgenConfig(PreTrainedConfig):
+    """A text encoder, an audio codec and a decoder; each a configuration, a dict, or its defaults."""
+
+    model_type: ClassVar[str] = "musicgen"
+    sub_configs: ClassVar[dict[str, str]] = {
+        "text_encoder": "t5",
+        "audio_encoder": "encodec",
+        "decoder": "musicgen_decoder",
+    }
+
+    text_encoder: Any = None
+    audio_encoder: Any = None
+    decoder: Any = None
+    initializer_factor: float = 0.02
+
+    def derive(self) -> None:
+        self.is_encoder_decoder = True
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the codec, in Hz."""
+        return int(self.audio_encoder.sampling_rate)
+
+    @classmethod
+    def from_sub_models_config(
+        cls, text_encoder: Any, audio_encoder: Any, decoder: Any, **kwargs: Any
+    ) -> MusicgenConfig:
+        """A configuration from three."""
+        return cls(text_encoder=text_encoder, audio_encoder=audio_encoder, decoder=decoder, **kwargs)

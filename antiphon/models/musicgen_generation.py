@@ -1,0 +1,317 @@
+"""How MusicGen's decoder is driven by the loop: the step model, the plan, and the standalone ``generate``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antiphon.errors import ParamError
+from antiphon.generation import precedence
+from antiphon.generation.config import GenerationConfig
+from antiphon.generation.delays import DelayPattern
+from antiphon.generation.engine import Generation, Plan, StepOutput
+from antiphon.generation.guidance import ClassifierFreeGuidance
+from antiphon.generation.philox import ItemNoise, item_seeds
+from antiphon.generation.sampling import build_processors, is_sampling
+from antiphon.generation.stopping import MaxTime, StoppingCriteriaList
+from antiphon.nn.kv_cache import EncoderDecoderCache, KVCache
+from antiphon.outputs import GenerateDecoderOnlyOutput
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Callers:
+    """What the caller of ``generate`` put in."""
+
+    logits_processor: Any = None
+    stopping_criteria: Any = None
+    streamer: Any = None
+
+
+@dataclass
+class Conditions:
+    """What the decoder attends to, one row an item; with guidance the unconditional rows follow.
+
+    Attributes:
+        memory: (R, M, D) or ``None``. padding: (R, M).
+        columns: (B, L0), 0 where a prompt column is padding, or ``None``. offsets: padding columns before each item.
+    """
+
+    memory: Tensor | None = None
+    padding: Tensor | None = None
+    columns: Tensor | None = None
+    offsets: Sequence[int] | None = None
+
+
+class DecoderSteps:
+    """A documented decoder as the loop's step model: every step is one call of the decoder.
+
+    Args:
+        passes: 2 with guidance: each item's row is computed with and without the condition.
+        capacity: columns the cache is made for. cache: the caller's own.
+        states: ask the decoder for hidden states and for attentions.
+    """
+
+    def __init__(
+        self,
+        decoder: Any,
+        conditions: Conditions,
+        *,
+        passes: int,
+        capacity: int,
+        use_cache: bool,
+        cache: Any = None,
+        states: tuple[bool, bool] = (False, False),
+    ) -> None:
+        self.decoder = decoder
+        self.conditions = conditions
+        self.passes = passes
+        self.use_cache = use_cache
+        if cache is None and use_cache:
+            rows = 0 if conditions.memory is None else conditions.memory.shape[1]
+            cache = EncoderDecoderCache(KVCache(capacity), KVCache(rows))
+        self.cache = cache
+        self._states = {"output_hidden_states": True} if states[0] else {}
+        self._states |= {"output_attentions": True} if states[1] else {}
+        memory, weight = conditions.memory, next(decoder.parameters())
+        self._memory = None if memory is None else memory.to(device=weight.device, dtype=decoder.dtype)
+        self._device = weight.device
+
+    def __call__(self, columns: Tensor, first: int) -> StepOutput:
+        """One call of the decoder over ``columns`` (B, K, T) from ``first`` on."""
+        last = first + columns.shape[-1]
+        rows = columns.repeat(self.passes, 1, 1).to(self._device)  # (P * B, K, T)
+        output = self.decoder(
+            input_ids=rows.reshape(-1, rows.shape[-1]),
+            attention_mask=self._column_mask(last),
+            encoder_hidden_states=self._memory,
+            encoder_attention_mask=self.conditions.padding,
+            past_key_values=self.cache,
+            use_cache=self.use_cache,
+            return_dict=True,
+            **self._positions(first, last),
+            **self._states,
+        )
+        return StepOutput(
+            output.logits[:, -1].to(columns.device), output.hidden_states, output.attentions, output.cross_attentions
+        )
+
+    def _column_mask(self, last: int) -> Tensor | None:
+        mask = self.conditions.columns
+        if mask is None:
+            return None
+        mask = torch.nn.functional.pad(mask, (0, last - mask.shape[1]), value=1)[:, :last]
+        return mask.repeat(self.passes, 1).to(self._device)
+
+    def _positions(self, first: int, last: int) -> dict[str, Tensor]:
+        """Positions of rows that begin with padding: each counts from its own first column."""
+        offsets = self.conditions.offsets
+        if offsets is None or not any(offsets):
+            return {}
+        start = torch.tensor(offsets, device=self._device)[:, None]
+        positions = (torch.arange(first, last, device=self._device)[None] - start).clamp(min=0)
+        return {"position_ids": positions.repeat(self.passes, 1)}
+
+
+def resolved(
+    model_config: GenerationConfig,
+    call_config: GenerationConfig | None,
+    kwargs: dict[str, Any],
+    *,
+    accepted: Sequence[str],
+) -> tuple[GenerationConfig, dict[str, Any], bool]:
+    """The configuration of a call, the keywords that are the model's, and whether ``max_length`` was left open."""
+    left_open = kwargs.get("max_length") is None
+    config, leftover = precedence.resolve(call_config, model_config, kwargs)
+    precedence.refuse_unknown(leftover, accepted)
+    if (config.num_beams or 1) > 1:
+        raise ParamError(
+            "Got incompatible mode for generation, should be one of greedy or sampling",
+            fix="Ensure that beam search is de-activated by setting num_beams=1: a beam over sound has no meaning",
+        )
+    if config.stop_strings is not None:
+        raise ParamError(f"stop_strings={config.stop_strings!r}", expected="it unset: codes are not text")
+    return config, leftover, left_open
+
+
+def special_tokens(config: GenerationConfig, vocabulary: int) -> tuple[int, int]:
+    """The start and the pad token, each falling back on the other, on bos, and on the row after the codes."""
+    start, pad, bos = config.decoder_start_token_id, config.pad_token_id, config.bos_token_id
+    start = next(t for t in (start, bos, pad, vocabulary) if t is not None)
+    return start, pad if pad is not None else start
+
+
+def run(
+    decoder: Any,
+    prompt: Tensor,
+    conditions: Conditions,
+    config: GenerationConfig,
+    callers: Callers,
+    *,
+    length: int,
+    cache: Any = None,
+    on_column: Any = None,
+) -> tuple[Generation, list[int], Any]:
+    """Generates behind ``prompt`` (B, K, L0), the start column first.
+
+    Args:
+        length: columns in all. on_column: called with each new column.
+
+    Returns:
+        The finished run, the item seeds (empty when greedy), and the cache.
+    """
+    items = prompt.shape[0]
+    audio_channels = decoder.config.audio_channels
+    pattern = DelayPattern.for_codebooks(decoder.config.num_codebooks, audio_channels)
+    start, _ = special_tokens(config, decoder.config.vocab_size)
+    plan_columns = pattern.build(prompt, length, start)
+    if pattern.is_skipped(length):  # a quirk of the reference: too short for the pattern, the prompt stands as it is
+        plan_columns[..., : prompt.shape[-1]] = prompt
+    guidance = ClassifierFreeGuidance.for_scale(config.guidance_scale)
+    seeds = item_seeds(config.seed, items) if is_sampling(config) else []
+    if seeds:
+        log.info("item seeds: %s", seeds)
+    vocabulary = decoder.config.vocab_size
+    criteria = StoppingCriteriaList(callers.stopping_criteria or [])
+    if config.max_time is not None:
+        criteria.append(MaxTime(config.max_time))
+    eos = config.eos_token_id
+    wanted = bool(config.return_dict_in_generate)
+    states = (wanted and bool(config.output_hidden_states), wanted and bool(config.output_attentions))
+    plan = Plan(
+        pattern=pattern,
+        columns=plan_columns,
+        start=pattern.start_column(prompt.shape[-1], length),
+        processors=build_processors(
+            config, prompt_columns=prompt.shape[-1], vocabulary=vocabulary, extra=callers.logits_processor or []
+        ),
+        guidance=guidance,
+        noise=ItemNoise(seeds, device=prompt.device) if seeds else None,
+        offsets=conditions.offsets,
+        criteria=criteria,
+        eos=() if eos is None else (eos,) if isinstance(eos, int) else tuple(eos),
+        streamer=callers.streamer,
+        use_cache=config.use_cache is not False,
+        keep_scores=wanted and bool(config.output_scores),
+        keep_logits=wanted and bool(config.output_logits),
+        keep_states=any(states),
+    )
+    steps = DecoderSteps(
+        decoder,
+        conditions,
+        passes=2 if guidance is not None else 1,
+        capacity=length,
+        use_cache=plan.use_cache,
+        cache=cache,
+        states=states,
+    )
+    generation = Generation(steps, plan)
+    for column in generation.steps():
+        if on_column is not None:
+            on_column(column)
+    return generation, seeds, steps.cache
+
+
+def state_tuples(generation: Generation) -> tuple[Any, Any, Any]:
+    """Hidden states, attentions and memory attentions, one entry a step, ``None`` where they were not kept."""
+    kept = generation.states
+
+    def column(name: str) -> Any:
+        values = tuple(getattr(state, name) for state in kept)
+        return values if values and values[0] is not None else None
+
+    return column("hidden_states"), column("attentions"), column("memory_attentions")
+
+
+def per_step(kept: list[Tensor]) -> tuple[Tensor, ...] | None:
+    """The list as a tuple; ``None`` when nothing was kept."""
+    return tuple(kept) or None
+
+
+def expanded(tensor: Tensor | None, times: int) -> Tensor | None:
+    """Every row ``times`` times, neighbours together."""
+    return tensor if tensor is None or times == 1 else tensor.repeat_interleave(times, dim=0)
+
+
+def guided(memory: Tensor | None, padding: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Conditions followed by as many unconditional rows: zeros, which nothing attends to."""
+    doubled = [None if t is None else torch.cat([t, torch.zeros_like(t)]) for t in (memory, padding)]
+    return doubled[0], doubled[1]
+
+
+def generate_decoder_only(
+    decoder: Any,
+    inputs: Tensor | None,
+    generation_config: GenerationConfig | None,
+    *,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    streamer: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    """The body of ``MusicgenForCausalLM.generate``, which documents it."""
+    accepted = ("input_ids", "attention_mask", "encoder_hidden_states", "encoder_attention_mask", "past_key_values")
+    config, given, left_open = resolved(decoder.generation_config, generation_config, kwargs, accepted=accepted)
+    codebooks, vocabulary = decoder.num_codebooks, decoder.config.vocab_size
+    start, _ = special_tokens(config, vocabulary)
+    prompt = inputs if inputs is not None else given.get("input_ids")
+    memory, padding = given.get("encoder_hidden_states"), given.get("encoder_attention_mask")
+    if prompt is None:
+        items = 1 if memory is None else memory.shape[0]
+        prompt = torch.full((items * codebooks, 1), start, dtype=torch.long, device=decoder.device)
+    if prompt.shape[0] % codebooks:
+        raise ParamError(f"inputs with {prompt.shape[0]} rows", expected=f"a multiple of {codebooks} codebooks")
+    prompt = prompt.reshape(-1, codebooks, prompt.shape[-1])  # (B * K, L0) -> (B, K, L0)
+    length = precedence.resolve_length(
+        config,
+        prompt.shape[-1],
+        max_length_is_default=left_open,
+        ceiling=decoder.config.max_position_embeddings,
+    )
+    guidance = ClassifierFreeGuidance.for_scale(config.guidance_scale)
+    if guidance is not None and memory is not None and memory.shape[0] == prompt.shape[0]:
+        memory, padding = guided(memory, padding)
+    mask = given.get("attention_mask")
+    if mask is None and not config.independent_rows and (inputs is not None or "input_ids" in given):
+        mask = _reference_mask(prompt, config.pad_token_id)
+    times = config.num_return_sequences or 1
+    generation, seeds, cache = run(
+        decoder,
+        prompt.repeat_interleave(times, dim=0),
+        Conditions(expanded(memory, times), expanded(padding, times), expanded(mask, times)),
+        config,
+        Callers(logits_processor, stopping_criteria, streamer),
+        length=length,
+        cache=given.get("past_key_values"),
+    )
+    codes = generation.codes()[..., : max(generation.frame_counts())]
+    if not config.return_dict_in_generate:
+        return codes
+    hidden, attentions, _ = state_tuples(generation)
+    return GenerateDecoderOnlyOutput(
+        sequences=codes,
+        scores=per_step(generation.scores),
+        logits=per_step(generation.logits),
+        attentions=attentions,
+        hidden_states=hidden,
+        past_key_values=cache,
+        seeds=seeds or None,
+    )
+
+
+def _reference_mask(prompt: Tensor, pad: int | None) -> Tensor | None:
+    """The column mask (B, L0) that the reference infers from a standalone prompt (B, K, L0), kept for its numbers.
+
+    It takes the start column for padding, because start and pad are one token, and reads the mask of item ``i`` off the
+    ``i``-th flattened row, which is a codebook of another item. The composite does not do this, nor does
+    ``independent_rows=True``.
+    """
+    if pad is None or not bool((prompt == pad).any()):
+        return None
+    return (prompt != pad).long().flatten(0, 1)[: prompt.shape[0]]

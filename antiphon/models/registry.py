@@ -1,0 +1,84 @@
+"""Which class stands for which ``model_type``: one table behind all the ``Auto`` names, read without importing models."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from antiphon.errors import ConfigError
+
+# model_type -> (module, {role: class}). Roles: config, model (AutoModel), and the heads by their Auto name.
+_MODELS: dict[str, tuple[str, dict[str, str]]] = {
+    "encodec": ("antiphon.models.encodec", {"config": "EncodecConfig", "model": "EncodecModel"}),
+    "t5": ("antiphon.models.t5", {"config": "T5Config", "model": "T5EncoderModel", "text_encoding": "T5EncoderModel"}),
+    "musicgen_decoder": (
+        "antiphon.models.musicgen",
+        {"config": "MusicgenDecoderConfig", "model": "MusicgenModel", "causal_lm": "MusicgenForCausalLM"},
+    ),
+    "musicgen": (
+        "antiphon.models.musicgen",
+        {
+            "config": "MusicgenConfig",
+            # the documents show music made through AutoModel, which only the composite can do
+            "model": "MusicgenForConditionalGeneration",
+            "causal_lm": "MusicgenForCausalLM",
+            "text_to_waveform": "MusicgenForConditionalGeneration",
+        },
+    ),
+}
+
+# class named in a processor or tokenizer file -> module
+_PROCESSORS: dict[str, str] = {
+    "MusicgenProcessor": "antiphon.models.musicgen_processor",
+    "EncodecFeatureExtractor": "antiphon.models.encodec_features",
+    "T5Tokenizer": "antiphon.text.t5_tokenizer",
+    "T5TokenizerFast": "antiphon.text.t5_tokenizer",
+}
+
+# what a checkpoint is processed with when its own files do not say: model_type -> (processor, features, tokenizer)
+_PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
+    "musicgen": ("MusicgenProcessor", "EncodecFeatureExtractor", "T5Tokenizer"),
+    "encodec": (None, "EncodecFeatureExtractor", None),
+    "t5": (None, None, "T5Tokenizer"),
+}
+
+
+def model_types() -> list[str]:
+    """The model types known, sorted."""
+    return sorted(_MODELS)
+
+
+def model_class(model_type: Any, role: str) -> Any:
+    """The class of ``model_type`` in a role.
+
+    Raises:
+        ConfigError: the type is unknown, or has no class in that role.
+    """
+    if model_type not in _MODELS:
+        raise ConfigError(f"model_type {model_type!r}", expected=f"one of {model_types()}")
+    module, roles = _MODELS[model_type]
+    if role not in roles:
+        fitting = sorted(name for name, (_, has) in _MODELS.items() if role in has)
+        raise ConfigError(f"model_type {model_type!r} cannot be loaded as {role}", expected=f"one of {fitting}")
+    return getattr(importlib.import_module(module), roles[role])
+
+
+def processing_class(name: str) -> Any:
+    """The processor, feature extractor or tokenizer class called ``name`` in a checkpoint's files.
+
+    Raises:
+        ConfigError: no such class here.
+    """
+    if name not in _PROCESSORS:
+        raise ConfigError(f"processing class {name!r}", expected=f"one of {sorted(_PROCESSORS)}")
+    return getattr(importlib.import_module(_PROCESSORS[name]), name.removesuffix("Fast"))
+
+
+def processing_names(model_type: Any) -> tuple[str | None, str | None, str | None]:
+    """Names of the processor, feature extractor and tokenizer that belong to ``model_type``."""
+    return _PROCESSED_BY.get(model_type, (None, None, None))
+
+
+def is_processing_class(name: Any) -> bool:
+    """Whether a class of that name exists here."""
+    return name in _PROCESSORS

@@ -1,0 +1,147 @@
+"""Multi-head attention: one class for every stack."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from antiphon.errors import ConfigError, ParamError
+from antiphon.nn.kv_cache import LayerCache
+from antiphon.nn.linear import Linear, stacked_linear
+from antiphon.nn.masks import Mask
+
+IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
+
+
+class Attention(nn.Module):
+    """Attention of queries over their own columns, or over a memory.
+
+    Args:
+        width: D of the input and output.
+        heads: H query heads. kv_heads: heads of keys and values, by default H; a divisor of it.
+        head_width: width of a head, by default ``width // heads``.
+        bias: biases in the four projections.
+        scale: factor on the scores, by default ``head_width ** -0.5``.
+        dropout: on the attention weights, in training only.
+
+    Raises:
+        ConfigError: the heads do not divide the width, or the query heads the key heads.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        kv_heads: int | None = None,
+        head_width: int | None = None,
+        bias: bool = False,
+        scale: float | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if head_width is None and width % heads:
+            raise ConfigError(f"{heads} attention heads do not divide the hidden size {width}")
+        self.heads = heads
+        self.kv_heads = kv_heads or heads
+        if heads % self.kv_heads:
+            raise ConfigError(f"{self.kv_heads} key heads do not divide {heads} query heads")
+        self.head_width = head_width or width // heads
+        self.scale = self.head_width**-0.5 if scale is None else scale
+        self.dropout = dropout
+        self.implementation = "sdpa"
+        self.query = Linear(width, heads * self.head_width, bias=bias)
+        self.key = Linear(width, self.kv_heads * self.head_width, bias=bias)
+        self.value = Linear(width, self.kv_heads * self.head_width, bias=bias)
+        self.out = Linear(heads * self.head_width, width, bias=bias)
+
+    def stacks(self) -> list[list[nn.Module]]:
+        """The groups of layers over one input, which a loader lays side by side."""
+        return [[self.query, self.key, self.value]]
+
+    def _split(self, x: Tensor, heads: int) -> Tensor:
+        return x.view(*x.shape[:-1], heads, self.head_width).transpose(1, 2)  # (B, T, H * D) -> (B, H, T, D)
+
+    def _keys_values(self, memory: Tensor, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        if cache is not None and cache.length and cache.keys is not None and cache.values is not None:
+            return cache.keys, cache.values
+        key, value = stacked_linear(memory, [self.key, self.value])
+        key, value = self._split(key, self.kv_heads), self._split(value, self.kv_heads)
+        return cache.append(key, value) if cache is not None else (key, value)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        memory: Tensor | None = None,
+        mask: Mask | None = None,
+        cache: LayerCache | None = None,
+        head_mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One call over T columns.
+
+        Args:
+            x: (B, T, D). memory: (B, S, D) to attend to; the columns themselves by default.
+            cache: past keys and values, written in place. A memory's are computed at its first call only.
+            head_mask: (H,) or broadcastable to (B, H, T, S), multiplied onto the weights; eager attention only.
+            need_weights: also return the weights; they are then computed the eager way.
+
+        Returns:
+            (B, T, D), and the weights (B, H, T, S) or ``None``.
+        """
+        if memory is None:
+            query, key, value = stacked_linear(x, [self.query, self.key, self.value])
+            key, value = self._split(key, self.kv_heads), self._split(value, self.kv_heads)
+            if cache is not None:
+                key, value = cache.append(key, value)
+        else:
+            query = self.query(x)
+            key, value = self._keys_values(memory, cache)
+        query = self._split(query, self.heads)
+        mask = mask or Mask()
+        if self.implementation == "eager" or need_weights:
+            heads, weights = self._eager(query, key, value, mask, head_mask if self.implementation == "eager" else None)
+        else:
+            heads, weights = self._fused(query, key, value, mask), None
+        merged = heads.transpose(1, 2).flatten(2)  # (B, H, T, D) -> (B, T, H * D)
+        return self.out(merged), weights if need_weights else None
+
+    def _fused(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
+        drop = self.dropout if self.training else 0.0
+        grouped = self.kv_heads != self.heads
+        causal = mask.causal and query.shape[2] > 1
+        bias = mask.for_kernel(like=query)
+        if self.implementation == "flash_attention_2":
+            if query.device.type != "cuda" or query.dtype not in (torch.float16, torch.bfloat16):
+                raise ParamError(
+                    f"flash attention on {query.device.type} in {query.dtype}",
+                    expected="a CUDA device and float16 or bfloat16",
+                    fix="Use attn_implementation='sdpa'",
+                )
+            with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+                heads = F.scaled_dot_product_attention(
+                    query, key, value, bias, drop, causal, scale=self.scale, enable_gqa=grouped
+                )
+        else:
+            heads = F.scaled_dot_product_attention(
+                query, key, value, bias, drop, causal, scale=self.scale, enable_gqa=grouped
+            )
+        return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
+
+    def _eager(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Mask, head_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if self.kv_heads != self.heads:
+            key = key.repeat_interleave(self.heads // self.kv_heads, dim=1)
+            value = value.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        scores = torch.matmul(query, key.transpose(2, 3)) * self.scale
+        hidden = mask.additive(query.shape[2], key.shape[2], like=scores)
+        if hidden is not None:
+            scores = scores + hidden
+        weights = F.dropout(torch.softmax(scores, dim=-1), self.dropout, self.training)
+        if head_mask is not None:
+            weights = weights * (head_mask.view(1, -1, 1, 1) if head_mask.dim() == 1 else head_mask)
+        return torch.matmul(weights, value), weights

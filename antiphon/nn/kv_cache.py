@@ -1,0 +1,235 @@
+"""Keys and values of the columns already seen: one cache, three public names.
+
+A layer's keys and values lie in preallocated tensors (B, H, S, D) of which the first ``length`` slots are filled.
+Writing is a slice, reading is a view, so that nothing is copied when a step adds a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antiphon.errors import CapacityError, ParamError
+
+# Slots added at once when a cache without a known length is full.
+_BLOCK = 256
+
+
+class LayerCache:
+    """The keys and values of one layer.
+
+    Args:
+        capacity: slots to allocate at the first write; 0 lets it grow by blocks.
+        fixed: refuse to grow beyond ``capacity``.
+    """
+
+    def __init__(self, capacity: int = 0, *, fixed: bool = False) -> None:
+        self.capacity = capacity
+        self.fixed = fixed
+        self.length = 0
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+
+    @property
+    def keys(self) -> Tensor | None:
+        """(B, H, length, D), a view; ``None`` before the first write."""
+        return None if self._keys is None else self._keys[:, :, : self.length]
+
+    @property
+    def values(self) -> Tensor | None:
+        """(B, H, length, D), a view; ``None`` before the first write."""
+        return None if self._values is None else self._values[:, :, : self.length]
+
+    def _reserve(self, like: Tensor, slots: int) -> None:
+        held = 0 if self._keys is None else self._keys.shape[2]
+        if slots <= held:
+            return
+        if self.fixed and slots > self.capacity:
+            raise CapacityError(
+                f"the cache holds {self.capacity} columns and column {slots} came",
+                fix="Make it with a larger max_cache_len",
+            )
+        # a cache that grew once grows by half, so that copying stays a small share
+        size = max(slots, self.capacity, held + max(_BLOCK, held // 2) if held else _BLOCK)
+        if self.fixed:
+            size = self.capacity
+        rows, heads, _, width = like.shape
+        old = (self._keys, self._values)
+        self._keys = torch.empty((rows, heads, size, width), dtype=like.dtype, device=like.device)
+        self._values = torch.empty_like(self._keys)
+        for new, before in ((self._keys, old[0]), (self._values, old[1])):
+            if before is not None:
+                new[:, :, : self.length] = before[:, :, : self.length]
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds (B, H, T, D) and returns all keys and values so far.
+
+        The cache keeps detached copies; while a gradient is wanted the fresh part of what is returned carries it.
+        """
+        if self._keys is not None and self._keys.shape[0] != keys.shape[0]:
+            raise ParamError(
+                f"the cache holds {self._keys.shape[0]} rows and {keys.shape[0]} came",
+                fix="Use a new cache for a new batch",
+            )
+        start, stop = self.length, self.length + keys.shape[2]
+        self._reserve(keys, stop)
+        if self._keys is None or self._values is None:  # zero columns into an empty cache
+            return keys, values
+        self._keys[:, :, start:stop] = keys.detach()
+        self._values[:, :, start:stop] = values.detach()
+        self.length = stop
+        if torch.is_grad_enabled() and (keys.requires_grad or values.requires_grad):
+            past = (self._keys[:, :, :start].clone(), self._values[:, :, :start].clone())
+            return torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
+        return self._keys[:, :, :stop], self._values[:, :, :stop]
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps the rows named by ``rows`` (R,) int64, in that order; a row may be named twice."""
+        if self._keys is not None and self._values is not None:
+            self._keys, self._values = self._keys.index_select(0, rows), self._values.index_select(0, rows)
+
+    def crop(self, length: int) -> None:
+        """Forgets the columns from ``length`` on."""
+        self.length = min(self.length, max(length, 0))
+
+
+class KVCache:
+    """The caches of a stack of layers.
+
+    Args:
+        capacity: columns to allocate at once, when the length is known.
+        fixed: refuse to grow beyond it.
+    """
+
+    def __init__(self, capacity: int = 0, *, fixed: bool = False) -> None:
+        self._capacity = capacity
+        self._fixed = fixed
+        self.layers: list[LayerCache] = []
+
+    def layer(self, index: int) -> LayerCache:
+        """The cache of layer ``index``, made when it is first asked for."""
+        while len(self.layers) <= index:
+            self.layers.append(LayerCache(self._capacity, fixed=self._fixed))
+        return self.layers[index]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: dict[str, Any] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Adds (B, H, T, D) to layer ``layer_idx`` and returns all of it; ``cache_kwargs`` has no meaning here."""
+        return self.layer(layer_idx).append(key_states, value_states)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Columns held by a layer."""
+        return self.layers[layer_idx].length if layer_idx < len(self.layers) else 0
+
+    def get_max_cache_shape(self, layer_idx: int = 0) -> int:
+        """The most columns it can hold; -1 where it grows."""
+        return self._capacity if self._fixed else -1
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Takes the rows in the order of ``beam_idx`` (R,)."""
+        for layer in self.layers:
+            layer.select(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats every row ``repeats`` times, neighbours together."""
+        for layer in self.layers:
+            if layer.keys is not None:
+                rows = torch.arange(layer.keys.shape[0], device=layer.keys.device)
+                layer.select(rows.repeat_interleave(repeats))
+
+    def crop(self, max_length: int) -> None:
+        """Forgets the columns from ``max_length`` on; a negative number forgets that many."""
+        keep = max_length if max_length >= 0 else self.get_seq_length() + max_length
+        for layer in self.layers:
+            layer.crop(keep)
+
+    def reset(self) -> None:
+        """Forgets everything and keeps the memory."""
+        self.crop(0)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        return ((layer.keys, layer.values) for layer in self.layers)
+
+    def __getitem__(self, index: int) -> tuple[Tensor | None, Tensor | None]:
+        return self.layers[index].keys, self.layers[index].values
+
+
+class Cache(KVCache):
+    """The documented base name."""
+
+
+class DynamicCache(Cache):
+    """A cache that grows.
+
+    Args:
+        config: accepted as documented; the shapes come from what is written.
+    """
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__()
+
+
+class StaticCache(Cache):
+    """A cache of fixed length: one allocation, and an error instead of growth.
+
+    Args:
+        config: accepted as documented. max_cache_len: columns it holds.
+    """
+
+    def __init__(self, config: Any = None, max_cache_len: int = 0) -> None:
+        if max_cache_len < 1:
+            raise ParamError(f"max_cache_len={max_cache_len}", expected="at least 1")
+        super().__init__(max_cache_len, fixed=True)
+
+
+class EncoderDecoderCache(Cache):
+    """A pair: the decoder's own columns, and the memory it attends to, computed once.
+
+    Args:
+        self_attention_cache, cross_attention_cache: the two; new growing ones by default.
+    """
+
+    def __init__(
+        self, self_attention_cache: KVCache | None = None, cross_attention_cache: KVCache | None = None
+    ) -> None:
+        super().__init__()
+        self.self_attention_cache = self_attention_cache if self_attention_cache is not None else DynamicCache()
+        self.cross_attention_cache = cross_attention_cache if cross_attention_cache is not None else DynamicCache()
+        self.layers = self.self_attention_cache.layers
+
+    @property
+    def is_updated(self) -> dict[int, bool]:
+        """Which layers hold the memory's keys and values already."""
+        return {i: layer.length > 0 for i, layer in enumerate(self.cross_attention_cache.layers)}
+
+    def layer(self, index: int) -> LayerCache:
+        return self.self_attention_cache.layer(index)
+
+    def memory(self, index: int) -> LayerCache:
+        """The memory's cache of layer ``index``."""
+        return self.cross_attention_cache.layer(index)
+
+    def get_max_cache_shape(self, layer_idx: int = 0) -> int:
+        return self.self_attention_cache.get_max_cache_shape(layer_idx)
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self.self_attention_cache.reorder_cache(beam_idx)
+        self.cross_attention_cache.reorder_cache(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self.self_attention_cache.batch_repeat_interleave(repeats)
+        self.cross_attention_cache.batch_repeat_interleave(repeats)
+
+    def crop(self, max_length: int) -> None:
+        self.self_attention_cache.crop(max_length)
+
+    def reset(self) -> None:
+        self.self_attention_cache.reset()
+        self.cross_attention_cache.reset()

@@ -1,0 +1,1 @@
+"""Text: tokenizers read from ``tokenizer.json`` or SentencePiece files."""
