@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from antiphon.errors import ParamError
 
 
-class TensorType(str, Enum):
+class TensorType(StrEnum):
     """The array types a processor can return."""
 
     PYTORCH = "pt"

@@ -67,7 +67,7 @@ class Audio:
 
     @property
     def rms_dbfs(self) -> float:
-        """Root mean square over all channels, in dB against a constant 1.0 (a full-scale sine has -3.01); silence -inf."""
+        """Root mean square over all channels, in dB of a constant 1.0 (a full-scale sine: -3.01); silence -inf."""
         power = sum(float(np.dot(row, row)) for row in self.samples.astype(np.float64)) / self.samples.size
         return 10 * math.log10(power) if power > 0 else -math.inf
 
@@ -165,7 +165,7 @@ def _plain(value: Any) -> Any:
 
 
 def _made_from(tags: Mapping[str, str]) -> dict[str, Any]:
-    """What the tags say about how a sound was made. Tags come from anywhere: only values of the right type are taken."""
+    """What the tags say of how a sound was made. Tags come from anywhere: only values of the right type are taken."""
     try:
         record = json.loads(tags.get("comment", ""))
     except (ValueError, RecursionError):

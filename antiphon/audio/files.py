@@ -58,8 +58,8 @@ _FALLBACK_RATE_HZ = 48_000
 def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[np.ndarray, int]:
     """Gives the sound of a file: float32 (C, N) and the sampling rate in Hz that the file states.
 
-    libsndfile reads wav, flac, ogg, opus, mp3, aiff and more; FFmpeg, where the extra ``media`` is installed, reads what
-    it refuses (m4a, aac, webm, mp4). The content decides, not the name. A file that is cut short or damaged gives the
+    libsndfile reads wav, flac, ogg, opus, mp3, aiff and more; FFmpeg, where the extra ``media`` is installed, what it
+    refuses (m4a, aac, webm, mp4). The content decides, not the name. A file that is cut short or damaged gives the
     part before the damage, and a warning in the log.
 
     Args:

@@ -43,7 +43,7 @@ class Limits:
                 f"min_rate_hz={self.min_rate_hz!r} and max_rate_hz={self.max_rate_hz!r}",
                 expected=f"{MIN_RATE_HZ} <= min_rate_hz <= max_rate_hz <= {MAX_RATE_HZ}",
             )
-        if self.max_seconds is not None and not (0 < self.max_seconds):
+        if self.max_seconds is not None and not (self.max_seconds > 0):
             raise ParamError(f"max_seconds={self.max_seconds!r}", expected="a positive number of seconds, or None")
 
     @property

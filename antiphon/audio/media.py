@@ -69,7 +69,7 @@ def decode(stream: GuardedStream, name: str, limits: Limits) -> tuple[np.ndarray
                 intake = _take(frame, intake, limits, name)
         except AudioError:
             raise
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:  # as above
             damage = error
     return _finished(intake, stream.error or damage, name)
 

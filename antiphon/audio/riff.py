@@ -1,7 +1,7 @@
 """The chunks of WAV files: text tags of any length, and headers that say two things at once.
 
-libsndfile loses a tag of more than 2 kB in WAV, and every tag behind it, when reading as when writing. A prompt with its
-parameters is often longer, so this one chunk is written and read here.
+libsndfile loses a tag of more than 2 kB in WAV, and every tag behind it, when reading as when writing. A prompt with
+its parameters is often longer, so this one chunk is written and read here.
 
 Source: Multimedia Programming Interface and Data Specifications 1.0 (IBM and Microsoft, 1991), "INFO List Chunk";
 EBU Tech 3306 for RF64.

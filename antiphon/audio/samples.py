@@ -73,7 +73,7 @@ def check_finite(samples: np.ndarray, name: str = "audio", *, offset_samples: in
     ``offset_samples`` is added to the index in the message, for a block out of a longer sound.
     """
     # min and max hand NaN on and need no array of their own
-    if samples.size == 0 or (-MAX_AMPLITUDE <= samples.min() and samples.max() <= MAX_AMPLITUDE):
+    if samples.size == 0 or (samples.min() >= -MAX_AMPLITUDE and samples.max() <= MAX_AMPLITUDE):
         return
     # written so that NaN counts as bad; transposed, so that "first" means first in time
     bad = ~((samples.T >= -MAX_AMPLITUDE) & (samples.T <= MAX_AMPLITUDE))
@@ -120,7 +120,7 @@ def _scaled(array: np.ndarray, name: str, *, listed: bool) -> np.ndarray:
         return array.astype(np.float32) if width == 2 else array  # half precision cannot hold the bound of amplitudes
     if listed and kind in "iu":
         # Python's integers have no width: 0 and 1 in a list are taken as numbers, 12000 cannot be
-        if not (-1 <= array.min() and array.max() <= 1):
+        if not (array.min() >= -1 and array.max() <= 1):
             raise AudioError(
                 f"{name} is a list of integers up to {int(np.abs(array).max())}",
                 expected="floats in [-1, 1]",

@@ -70,7 +70,7 @@ def _drain(file: Any, intake: Intake) -> Exception | None:
     while True:
         try:
             block = file.read(out=buffer)
-        except Exception as error:  # noqa: BLE001  # reported by the caller
+        except Exception as error:  # reported by the caller
             return error
         if len(block) == 0:
             return None
@@ -110,7 +110,7 @@ def encode(
                 file.write(np.ascontiguousarray(block * np.float32(gain) if gain != 1.0 else block))
                 if stream.error:
                     break
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # a full disk shows as a failed assertion inside soundfile; the stream knows better
         cause = stream.error or error
         what = f"a sound of {samples.shape[0]} channels at {rate_hz} Hz could not be written as {container} {subtype}"

@@ -36,7 +36,7 @@ class GuardedStream:
             if not isinstance(data, bytes):
                 raise TypeError(f"read() of the file object gave {type(data).__name__}, not bytes")
             return data[:count] if count >= 0 else data
-        except Exception as error:  # noqa: BLE001  # the point of this class
+        except Exception as error:  # the point of this class
             self._keep(error)
             return b""
 
@@ -48,21 +48,21 @@ class GuardedStream:
     def write(self, data: bytes) -> int:
         try:
             return self._raw.write(data)
-        except Exception as error:  # noqa: BLE001  # the point of this class
+        except Exception as error:  # the point of this class
             self._keep(error)
             return 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
             return self._raw.seek(offset, whence)
-        except Exception as error:  # noqa: BLE001  # the point of this class
+        except Exception as error:  # the point of this class
             self._keep(error)
             return -1
 
     def tell(self) -> int:
         try:
             return self._raw.tell()
-        except Exception as error:  # noqa: BLE001  # the point of this class
+        except Exception as error:  # the point of this class
             self._keep(error)
             return -1
 

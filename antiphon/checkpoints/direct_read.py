@@ -68,7 +68,7 @@ def read_spans(fd: int, spans: Sequence[Span], path: Path) -> None:
                     continue
                 scratch = memoryview(bytearray(_PIECE_BYTES)) if scratch is None else scratch
                 _read_cast(fd, piece, scratch[: piece.nbytes], path)
-        except BaseException as error:  # noqa: BLE001  an interrupt too must stop the other thread before it is raised
+        except BaseException as error:
             errors.append(error)
 
     large = sum(piece.nbytes for piece in pieces) >= _ALONE_BYTES

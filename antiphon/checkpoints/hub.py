@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from antiphon.errors import CheckpointError, ParamError, ParamTypeError
@@ -167,3 +168,9 @@ def _translated(error: Exception, repo_id: str, revision: object, local_files_on
         return ParamError(f"{what} cannot be fetched: {error}")
     reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     return CheckpointError(f"{what} could not be fetched: {reason}", fix=f"Try again, with network access: {pull}")
+
+
+def is_cached(folder: Path) -> bool:
+    """Whether ``folder`` is a snapshot in the Hub's cache, whose files are replaced and never changed in place."""
+    parts = folder.absolute().parts
+    return any(a.startswith("models--") and b == "snapshots" for a, b in pairwise(parts))

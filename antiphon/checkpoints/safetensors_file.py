@@ -1,13 +1,14 @@
-"""One safetensors file: its header checked by the library, its tensors read without mapping the file."""
+"""One safetensors file: its header checked by the library, its tensors read, or seen through a mapping of the file."""
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import stat
 import struct
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,21 @@ class SafetensorsFile:
             if name not in plain:
                 with torch.no_grad():
                     target.copy_(self.read(name))
+
+    def mapped(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """The named tensors as views of one private mapping of the file, nothing read yet.
+
+        What is written to them stays in this process. Cutting the file short while a view lives ends the process.
+        Tensors that do not lie on a multiple of their item size are left out.
+        """
+        whole = mmap.mmap(self._fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        data = torch.frombuffer(whole, dtype=torch.uint8)  # keeps the mapping alive
+        views = {}
+        for name in names:
+            info, start = self.infos[name], self._offsets[name]
+            if info.numel and start % info.dtype.itemsize == 0:
+                views[name] = data[start : start + info.nbytes].view(info.dtype).view(info.shape)
+        return views
 
     def close(self) -> None:
         """Closes the file; safe to call twice."""

@@ -113,6 +113,17 @@ class Weights(Mapping[str, torch.Tensor]):
             if id(file) in per_file:
                 file.read_into(per_file[id(file)])
 
+    def mapped(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Those of the named tensors that can be seen through a mapping of their file, without being read.
+
+        For files that nobody changes in place: cutting one short while a view lives ends the process.
+        """
+        views: dict[str, torch.Tensor] = {}
+        for file in self._files:
+            if isinstance(file, SafetensorsFile):
+                views |= file.mapped([name for name in names if self._file(name) is file])
+        return views
+
     def close(self) -> None:
         """Closes the files; safe to call twice."""
         for file in self._files:

@@ -28,28 +28,29 @@ def check_codes(codes: Tensor, size: int, codebooks: int) -> None:
         )
     if codes.numel():
         low, high = int(codes.min()), int(codes.max())
-        if not (0 <= low and high < size):
+        if not (low >= 0 and high < size):
             raise ParamError(f"codes between {low} and {high}", expected=f"0 to {size - 1}")
 
 
 def overlap_add(segments: Sequence[Tensor], stride: int) -> Tensor:
     """Joins (..., N) segments that start ``stride`` samples apart, cross-faded by triangles.
 
-    Every sample is the mean of the segments that cover it, weighted by the distance to each segment's nearer end.
+    Every sample is the mean of the segments that cover it, weighted by the distance to each segment's nearer end. The
+    last segment's end is the end of the sound; what others hold beyond it is left out.
     """
     length = segments[0].shape[-1]
     total = stride * (len(segments) - 1) + segments[-1].shape[-1]
-    like = {"device": segments[0].device, "dtype": segments[0].dtype}
-    ramp = torch.linspace(0, 1, length + 2, **like)[1:-1]  # type: ignore[arg-type]
+    ramp = torch.linspace(0, 1, length + 2, device=segments[0].device, dtype=segments[0].dtype)[1:-1]
     triangle = 0.5 - (ramp - 0.5).abs()
-    weights = torch.zeros(total, **like)  # type: ignore[arg-type]
-    out = torch.zeros(*segments[0].shape[:-1], total, **like)  # type: ignore[arg-type]
+    weights = triangle.new_zeros(total)
+    out = triangle.new_zeros(*segments[0].shape[:-1], total)
     for number, segment in enumerate(segments):
-        size = segment.shape[-1]
+        size = min(segment.shape[-1], total - number * stride)
         place = slice(number * stride, number * stride + size)
-        out[..., place] += triangle[:size] * segment
+        out[..., place] += triangle[:size] * segment[..., :size]
         weights[place] += triangle[:size]
-    return out / weights
+    joined: Tensor = out / weights
+    return joined
 
 
 class EncodecCodec(nn.Module):
@@ -109,10 +110,10 @@ class EncodecCodec(nn.Module):
             codes, scale = self.encode_segment(piece, codebooks)
             frames.append(codes)
             scales.append(scale)
-        missing = frames[0].shape[-1] - frames[-1].shape[-1]
-        if missing > 0:
-            frames[-1] = nn.functional.pad(frames[-1], (0, missing))
-        return torch.stack(frames), scales, missing
+        longest, missing = frames[0].shape[-1], frames[0].shape[-1] - frames[-1].shape[-1]
+        # where segments overlap, the end of the clip can cut more of them short than the last
+        filled = [nn.functional.pad(frame, (0, longest - frame.shape[-1])) for frame in frames]
+        return torch.stack(filled), scales, missing
 
     def decode(
         self,

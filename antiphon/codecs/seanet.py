@@ -6,13 +6,18 @@ Source: Tagliasacchi et al., "SEANet", 2020, in the form of Défossez et al., "H
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from antiphon.nn.conv import Conv1d, ConvTranspose1d
 from antiphon.nn.lstm import ResidualLSTM
+
+# Frames decoded at once: a second of music, whose activations fit the caches.
+_TILE = 50
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,20 @@ def _residual_blocks(shape: SEANetShape, channels: int) -> list[nn.Module]:
     return [ResidualBlock(shape, channels, shape.dilation_growth**depth) for depth in range(shape.residual_layers)]
 
 
+def reach(layers: Sequence[nn.Module]) -> int:
+    """A bound on the input frames that any sample of these layers sees on either side of its own frame."""
+    frames, rate = 0.0, 1
+    for layer in layers:
+        if isinstance(layer, ConvTranspose1d):
+            frames += layer.reach / rate
+            rate *= layer.stride
+        elif isinstance(layer, Conv1d):
+            frames += layer.reach / rate
+        elif isinstance(layer, ResidualBlock):
+            frames += sum(inner.reach for inner in layer.block if isinstance(inner, Conv1d)) / rate
+    return math.ceil(frames) + 1
+
+
 class _Layers(nn.Module):
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -104,7 +123,11 @@ class SEANetEncoder(_Layers):
 
 
 class SEANetDecoder(_Layers):
-    """(B, D, T) frames to (B, C, N) samples, ``N = T * product of ratios``."""
+    """(B, D, T) frames to (B, C, N) samples, ``N = T * product of ratios``.
+
+    Long inputs are decoded tile by tile: the convolutions behind the recurrent layer see a few frames only, so that a
+    tile with that many frames more on both sides comes out as it would from the whole, in a fraction of the memory.
+    """
 
     def __init__(self, shape: SEANetShape) -> None:
         channels = shape.filters * 2 ** len(shape.ratios)
@@ -126,3 +149,20 @@ class SEANetDecoder(_Layers):
             layers += _residual_blocks(shape, channels)
         layers += [nn.ELU(), shape.conv(channels, shape.channels, shape.last_kernel)]
         super().__init__(layers)
+        self._whole = 2 if shape.lstm_layers else 1
+        self._hop = math.prod(shape.ratios)
+        # the 48 kHz codec's normalisation is over all of a segment's samples
+        self._halo = None if shape.norm == "time_group_norm" else reach(layers[self._whole :])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._halo is None or torch.is_grad_enabled() or x.shape[-1] <= _TILE + 2 * self._halo:
+            return super().forward(x)
+        x = self.layers[: self._whole](x)
+        upsample, frames, halo = self.layers[self._whole :], x.shape[-1], self._halo
+        tiles = []
+        for start in range(0, frames, _TILE):
+            stop = min(start + _TILE, frames)
+            first, last = max(0, start - halo), min(frames, stop + halo)
+            samples = upsample(x[..., first:last])
+            tiles.append(samples[..., (start - first) * self._hop : (stop - first) * self._hop])
+        return torch.cat(tiles, dim=-1)

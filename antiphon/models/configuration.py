@@ -73,11 +73,12 @@ class PreTrainedConfig:
     sub_configs: ClassVar[dict[str, str]] = {}
     positive: ClassVar[tuple[str, ...]] = ()
     _fields: ClassVar[dict[str, Any]] = {}
+    dtype: torch.dtype | None
     _attn_implementation: str | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        names = [n for n, kind in cls.__dict__.get("__annotations__", {}).items() if "ClassVar" not in str(kind)]
+        names = [n for n, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)]
         cls._fields = {**cls._fields, **{name: cls.__dict__[name] for name in names}}
 
         def init(self: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
@@ -90,7 +91,7 @@ class PreTrainedConfig:
         parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
         init.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         init.__doc__ = f"Fields of {cls.__name__}, by position or keyword; others are kept."
-        cls.__init__ = init  # type: ignore[method-assign, assignment]
+        cls.__init__ = init  # type: ignore[method-assign]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._fill(args, kwargs)
@@ -181,7 +182,7 @@ class PreTrainedConfig:
         return getattr(self, name, default)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.to_dict() == other.to_dict()  # type: ignore[attr-defined]
+        return isinstance(other, type(self)) and self.to_dict() == other.to_dict()
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 

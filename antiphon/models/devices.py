@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,3 +71,18 @@ def available_bytes() -> int | None:
     except OSError:
         pass
     return None
+
+
+_NETWORKS = ("nfs", "cifs", "smb", "fuse.sshfs", "ceph", "glusterfs", "lustre", "9p", "afs", "beegfs")
+
+
+def on_network(path: Path) -> bool:
+    """Whether a path lies on a network file system; ``False`` where the system does not tell."""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+            mounts = [line.split()[1:3] for line in file]
+    except OSError:
+        return False
+    real = path.resolve()
+    under = [(len(point), kind) for point, kind in mounts if real.is_relative_to(point)]
+    return bool(under) and max(under)[1].startswith(_NETWORKS)

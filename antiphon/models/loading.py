@@ -15,15 +15,16 @@ from antiphon.checkpoints import hub, names, store
 from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamError, unknown_argument
 from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS, PreTrainedConfig, dtype_of
-from antiphon.models.devices import available_bytes, device_of, place
+from antiphon.models.devices import available_bytes, device_of, on_network, place
 from antiphon.models.pretrained import PreTrainedModel, report
 from antiphon.models.quantized import quantize_int8
-from antiphon.nn.linear import Linear, stacks_of
+from antiphon.nn.linear import plain_layers, stacks_of
 
 # Names that older files hold and no model needs: tables that are computed.
 _STRAYS = (r".*embed_positions\.weights$", r".*position_ids$", r".*rotary_emb\.inv_freq$")
 
-_FILES = ["*.json", "*.safetensors", "*.bin"]
+_FILES = ["*.json", "*.safetensors"]
+_PICKLES = ["pytorch_model*.bin"]  # published repositories also hold the original programs' weights as .bin files
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Options:
     output_loading_info: bool = False
     load_in_8bit: bool = False
     force: bool = False
+    copy: bool | None = None
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
@@ -64,7 +66,7 @@ def load(
     """The body of ``PreTrainedModel.from_pretrained``, which documents it."""
     access = {key: kwargs.pop(key) for key in HUB_ACCESS if key in kwargs}
     options = Options(**{f.name: kwargs.pop(f.name) for f in fields(Options) if f.name in kwargs})
-    folder = hub.locate(name, patterns=_FILES, **access)
+    folder = fetched(name, use_safetensors=options.use_safetensors, **access)
     made, prefix = _configured(cls, folder, config, kwargs)
     made._name_or_path = str(name)
     if options.attn_implementation is not None:
@@ -75,8 +77,11 @@ def load(
         stored = _stored_names(weights, model, prefix)
         info = _fit(model, weights, stored, options)
         _check_memory(model, dtype, options.force)
-        materialise(model, dtype)
-        _read(model, weights, stored, {n for kind in info for n in kind})
+        left_out = {n for kind in info for n in kind}
+        views = _views(model, weights, stored, dtype, left_out) if _may_map(folder, options) else {}
+        mapped = {n for n, place in model.state_dict(keep_vars=True).items() if id(place) in views}
+        materialise(model, dtype, views)
+        _read(model, weights, stored, left_out, mapped)
     if isinstance(options.attn_implementation, dict):
         model.set_attn_implementation(options.attn_implementation)
     if options.load_in_8bit:
@@ -88,6 +93,15 @@ def load(
     if options.output_loading_info:
         return model, dict(zip(("missing_keys", "unexpected_keys", "mismatched_keys"), info, strict=True))
     return model
+
+
+def fetched(name: str | os.PathLike[str], *, use_safetensors: bool | None = None, **access: Any) -> Path:
+    """The folder of a checkpoint with its weights; pickles are fetched only where they are wanted or all there is."""
+    folder = hub.locate(name, patterns=_FILES, **access)
+    has_safetensors = any(folder.glob("*.safetensors"))
+    if use_safetensors is False or not (use_safetensors or has_safetensors):
+        folder = hub.locate(name, patterns=[*_FILES, *_PICKLES], **access)
+    return folder
 
 
 def build(
@@ -216,13 +230,51 @@ def _check_memory(model: nn.Module, dtype: torch.dtype, force: bool) -> None:
         )
 
 
-def materialise(model: nn.Module, dtype: torch.dtype) -> None:
-    """Gives a model built on ``meta`` its memory, uninitialised; layers over one input come to lie side by side."""
+def _may_map(folder: Path, options: Options) -> bool:
+    """Whether weights may be seen through the file instead of being copied into memory of their own.
+
+    A mapping costs nothing to make and holds only what is used; but a process dies that looks at a file which was cut
+    short. Files in the Hub's cache are replaced, never changed in place, so these are mapped where the call does not
+    say otherwise; folders that people write into are copied, and so is what lies on a network.
+    """
+    where = options.device if options.device_map is None else options.device_map
+    on_cpu = where is None or (not isinstance(where, dict) and device_of(where).type == "cpu")
+    if not on_cpu or options.copy:
+        return False
+    return options.copy is False or (hub.is_cached(folder) and not on_network(folder))
+
+
+def _views(
+    model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], dtype: torch.dtype, left_out: set[str]
+) -> dict[int, Tensor]:
+    """Mapped tensors for the model's places, by the identity of the place on ``meta``."""
     wide = _kept_in_fp32(model) if dtype is torch.float16 else set()
-    made: dict[int, nn.Parameter] = {}
+    places = {
+        name: t for name, t in model.state_dict(keep_vars=True).items() if name in stored and name not in left_out
+    }
+    fitting = {
+        name: place
+        for name, place in places.items()
+        if weights.info(stored[name]).dtype
+        == (torch.float32 if id(place) in wide else dtype if place.is_floating_point() else place.dtype)
+    }
+    views = weights.mapped([stored[name] for name in fitting])
+    return {id(place): views[stored[name]] for name, place in fitting.items() if stored[name] in views}
+
+
+def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor] | None = None) -> None:
+    """Gives a model built on ``meta`` its memory, uninitialised; layers over one input come to lie side by side.
+
+    Places for which there is a view take that.
+    """
+    wide = _kept_in_fp32(model) if dtype is torch.float16 else set()
+    views = views or {}
+    made = {
+        id(p): nn.Parameter(views[id(p)], requires_grad=p.requires_grad) for p in model.parameters() if id(p) in views
+    }
     for group in stacks_of(model):
-        layers = [layer for layer in group if type(layer) is Linear and layer.bias is None]
-        if len(layers) != len(group) or len({layer.in_features for layer in layers}) != 1:
+        layers = plain_layers(group)
+        if any(id(layer.weight) in made for layer in layers) or len({layer.in_features for layer in layers}) != 1:
             continue
         rows = [layer.out_features for layer in layers]
         storage = store.empty((sum(rows), layers[0].in_features), dtype)
@@ -241,7 +293,8 @@ def materialise(model: nn.Module, dtype: torch.dtype) -> None:
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 kind = dtype if buffer.is_floating_point() else buffer.dtype
-                module._buffers[name] = store.empty(tuple(buffer.shape), kind)
+                view = views.get(id(buffer))
+                module._buffers[name] = store.empty(tuple(buffer.shape), kind) if view is None else view
 
 
 def _kept_in_fp32(model: nn.Module) -> set[int]:
@@ -254,10 +307,12 @@ def _kept_in_fp32(model: nn.Module) -> set[int]:
     return wide
 
 
-def _read(model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], left_out: set[str]) -> None:
+def _read(
+    model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], left_out: set[str], mapped: set[str]
+) -> None:
     targets: dict[str, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if name in left_out or name not in stored:
+        if name in left_out or name not in stored or name in mapped:
             continue
         if stored[name] not in targets:
             targets[stored[name]] = tensor.data

@@ -70,7 +70,7 @@ class MusicgenForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     "Either a configuration has to be provided, or all three of text encoder, audio encoder and "
                     "MusicGen decoder"
                 )
-            config = self.config_class(**{name: part.config for name, part in given.items()})  # type: ignore[assignment]
+            config = self.config_class(**{name: part.config for name, part in given.items()})
         super().__init__(config)
         self._check_memory_width()
         # a model for text states stands for T5; anything with `hidden_size` and the same call may take its place
@@ -194,7 +194,7 @@ class MusicgenForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 model = _load_part(part, name, own)
             parts[part] = model
         config = cls.config_class(**{part: model.config for part, model in parts.items()}, **kwargs)
-        return cls(config=config, **parts)  # type: ignore[arg-type]
+        return cls(config=config, **parts)
 
     # one call
 
@@ -315,7 +315,8 @@ class MusicgenForConditionalGeneration(PreTrainedModel, GenerationMixin):
             )
         if config.audio_channels == 2 and codes.shape[2] == config.num_codebooks // 2:
             codes = codes.repeat_interleave(2, dim=2)  # one channel's codes stand for both
-        return codes[0].reshape(-1, codes.shape[-1])  # (B, K, T) -> (B * K, T)
+        flat: Tensor = codes[0].reshape(-1, codes.shape[-1])  # (B, K, T) -> (B * K, T)
+        return flat
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Labels (B, T, K) as decoder inputs (B, K, T), one column later."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from antiphon.errors import ParamError
 from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
+from antiphon.generation.engine import Generation
 from antiphon.generation.guidance import ClassifierFreeGuidance
 from antiphon.generation.philox import item_seeds
 from antiphon.generation.sampling import is_sampling
@@ -105,31 +106,45 @@ def generate(
         cache=given.get("past_key_values"),
         on_column=given.get("on_column"),
     )
-    codes, counts = generation.codes(), generation.frame_counts()
-    if config.independent_rows or min(counts) < codes.shape[-1]:
-        audio, lengths = _decode_apart(model, codes, counts, repeated)
-    else:
-        audio = decode(model, codes, repeated.scales)
-        lengths = [audio.shape[-1]] * len(codes)
+    codes, audio, lengths = _sound(model, config, generation, repeated)
     if not config.return_dict_in_generate:
         return audio
-    hidden, attentions, cross = state_tuples(generation)
     return GenerateEncoderDecoderOutput(
         sequences=audio,
-        scores=per_step(generation.scores),
-        logits=per_step(generation.logits),
-        encoder_attentions=encoder_outputs.attentions if config.output_attentions and encoder_outputs else None,
-        encoder_hidden_states=encoder_outputs.hidden_states
-        if config.output_hidden_states and encoder_outputs
-        else None,
-        decoder_attentions=attentions,
-        cross_attentions=cross,
-        decoder_hidden_states=hidden,
         past_key_values=cache,
         audio_codes=codes,
         audio_lengths=lengths,
         seeds=seeds or None,
+        **_kept(config, generation, encoder_outputs),
     )
+
+
+def _kept(config: GenerationConfig, generation: Generation, encoder_outputs: Any) -> dict[str, Any]:
+    """What a call asked to keep, by the names of the output's fields; ``None`` where it did not ask."""
+    texts = encoder_outputs or BaseModelOutput()
+    hidden, attentions, cross = state_tuples(generation)
+    return {
+        "scores": per_step(generation.scores),
+        "logits": per_step(generation.logits),
+        "encoder_attentions": texts.attentions if config.output_attentions else None,
+        "encoder_hidden_states": texts.hidden_states if config.output_hidden_states else None,
+        "decoder_attentions": attentions,
+        "cross_attentions": cross,
+        "decoder_hidden_states": hidden,
+    }
+
+
+def _sound(
+    model: Any, config: GenerationConfig, generation: Generation, prompt: Prompt
+) -> tuple[Tensor, Tensor, list[int]]:
+    """The codes (B, K, T) of a run, their sound (B, C, N), and how many samples of it are each item's own."""
+    codes, counts = generation.codes(), generation.frame_counts()
+    if config.independent_rows or min(counts) < codes.shape[-1]:
+        audio, lengths = _decode_apart(model, codes, counts, prompt)
+    else:
+        audio = decode(model, codes, prompt.scales)
+        lengths = [audio.shape[-1]] * len(codes)
+    return codes, audio, lengths
 
 
 # the text
@@ -147,11 +162,8 @@ def _text(model: Any, config: GenerationConfig, given: dict[str, Any]) -> tuple[
         return None, None
     device = model.text_encoder.device
     if padding is None:
-        pad = getattr(model.config.text_encoder, "pad_token_id", None)
-        # only a pad token in the text tells that there are pads, as in the reference
-        padding = torch.ones((tokens if tokens is not None else embedded).shape[:2], dtype=torch.long, device=device)
-        if tokens is not None and pad is not None and pad == config.pad_token_id:
-            padding = (tokens != pad).long()
+        rows, places = (tokens if tokens is not None else given["inputs_embeds"]).shape[:2]
+        padding = torch.ones((rows, places), dtype=torch.long, device=device)
     wanted = bool(config.return_dict_in_generate)
     outputs = model.text_encoder(
         input_ids=None if tokens is None else tokens.to(device),
@@ -235,7 +247,7 @@ def _prompt(model: Any, config: GenerationConfig, given: dict[str, Any], items: 
 def _check_prompt_codes(codes: Tensor, vocabulary: int, items: int) -> None:
     if codes.shape[0] != items:
         raise ParamError(f"{items} texts and decoder_input_ids of {codes.shape[0]} items", expected="equal numbers")
-    if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) <= vocabulary):
+    if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) <= vocabulary):
         raise ParamError(
             f"decoder_input_ids between {int(codes.min())} and {int(codes.max())}", expected=f"0 to {vocabulary}"
         )
@@ -310,6 +322,8 @@ def decode(model: Any, codes: Tensor, scales: Tensor | None = None) -> Tensor:
     codec = model.audio_encoder
     codes = codes.to(codec.device)
     channels = model.decoder.config.audio_channels
+    if not codes.shape[-1]:  # stopped before the first frame was whole
+        return torch.zeros((len(codes), channels, 0), device=codec.device, dtype=codec.dtype)
     sounds = []
     for channel in range(channels):
         volume = None if scales is None else scales[:, channel]
@@ -327,7 +341,7 @@ def _decode_apart(model: Any, codes: Tensor, counts: Sequence[int], prompt: Prom
     silence = prompt.pad_samples or [0] * len(codes)
     rows = []
     for number, count in enumerate(counts):
-        own = codes[number : number + 1, :, offsets[number] : max(count, offsets[number] + 1)]
+        own = codes[number : number + 1, :, offsets[number] : max(count, offsets[number])]
         scales = None if prompt.scales is None else prompt.scales[number : number + 1]
         rows.append(decode(model, own, scales)[0])
     total = max(row.shape[-1] + silent for row, silent in zip(rows, silence, strict=True))

@@ -166,56 +166,59 @@ def run(
     Returns:
         The finished run, the item seeds (empty when greedy), and the cache.
     """
-    items = prompt.shape[0]
-    audio_channels = decoder.config.audio_channels
-    pattern = DelayPattern.for_codebooks(decoder.config.num_codebooks, audio_channels)
-    start, _ = special_tokens(config, decoder.config.vocab_size)
-    plan_columns = pattern.build(prompt, length, start)
-    if pattern.is_skipped(length):  # a quirk of the reference: too short for the pattern, the prompt stands as it is
-        plan_columns[..., : prompt.shape[-1]] = prompt
-    guidance = ClassifierFreeGuidance.for_scale(config.guidance_scale)
-    seeds = item_seeds(config.seed, items) if is_sampling(config) else []
+    seeds = item_seeds(config.seed, len(prompt)) if is_sampling(config) else []
     if seeds:
         log.info("item seeds: %s", seeds)
-    vocabulary = decoder.config.vocab_size
-    criteria = StoppingCriteriaList(callers.stopping_criteria or [])
-    if config.max_time is not None:
-        criteria.append(MaxTime(config.max_time))
-    eos = config.eos_token_id
-    wanted = bool(config.return_dict_in_generate)
-    states = (wanted and bool(config.output_hidden_states), wanted and bool(config.output_attentions))
-    plan = Plan(
-        pattern=pattern,
-        columns=plan_columns,
-        start=pattern.start_column(prompt.shape[-1], length),
-        processors=build_processors(
-            config, prompt_columns=prompt.shape[-1], vocabulary=vocabulary, extra=callers.logits_processor or []
-        ),
-        guidance=guidance,
-        noise=ItemNoise(seeds, device=prompt.device) if seeds else None,
-        offsets=conditions.offsets,
-        criteria=criteria,
-        eos=() if eos is None else (eos,) if isinstance(eos, int) else tuple(eos),
-        streamer=callers.streamer,
-        use_cache=config.use_cache is not False,
-        keep_scores=wanted and bool(config.output_scores),
-        keep_logits=wanted and bool(config.output_logits),
-        keep_states=any(states),
-    )
+    plan = _plan(decoder, prompt, config, callers, length=length)
+    plan.noise = ItemNoise(seeds, device=prompt.device) if seeds else None
+    plan.offsets = conditions.offsets
     steps = DecoderSteps(
         decoder,
         conditions,
-        passes=2 if guidance is not None else 1,
+        passes=1 if plan.guidance is None else 2,
         capacity=length,
         use_cache=plan.use_cache,
         cache=cache,
-        states=states,
+        states=(
+            plan.keep_states and bool(config.output_hidden_states),
+            plan.keep_states and bool(config.output_attentions),
+        ),
     )
     generation = Generation(steps, plan)
     for column in generation.steps():
         if on_column is not None:
             on_column(column)
     return generation, seeds, steps.cache
+
+
+def _plan(decoder: Any, prompt: Tensor, config: GenerationConfig, callers: Callers, *, length: int) -> Plan:
+    """What is to be generated behind ``prompt`` (B, K, L0); noise and offsets are the items' own."""
+    vocabulary, audio_channels = decoder.config.vocab_size, decoder.config.audio_channels
+    pattern = DelayPattern.for_codebooks(decoder.config.num_codebooks, audio_channels)
+    columns = pattern.build(prompt, length, special_tokens(config, vocabulary)[0])
+    if pattern.is_skipped(length):  # a quirk of the reference: too short for the pattern, the prompt stands as it is
+        columns[..., : prompt.shape[-1]] = prompt
+    criteria = StoppingCriteriaList(callers.stopping_criteria or [])
+    if config.max_time is not None:
+        criteria.append(MaxTime(config.max_time))
+    eos = config.eos_token_id
+    wanted = bool(config.return_dict_in_generate)
+    return Plan(
+        pattern=pattern,
+        columns=columns,
+        start=pattern.start_column(prompt.shape[-1], length),
+        processors=build_processors(
+            config, prompt_columns=prompt.shape[-1], vocabulary=vocabulary, extra=callers.logits_processor or []
+        ),
+        guidance=ClassifierFreeGuidance.for_scale(config.guidance_scale),
+        criteria=criteria,
+        eos=() if eos is None else (eos,) if isinstance(eos, int) else tuple(eos),
+        streamer=callers.streamer,
+        use_cache=config.use_cache is not False,
+        keep_scores=wanted and bool(config.output_scores),
+        keep_logits=wanted and bool(config.output_logits),
+        keep_states=wanted and bool(config.output_hidden_states or config.output_attentions),
+    )
 
 
 def state_tuples(generation: Generation) -> tuple[Any, Any, Any]:
@@ -262,17 +265,9 @@ def generate_decoder_only(
     start, _ = special_tokens(config, vocabulary)
     prompt = inputs if inputs is not None else given.get("input_ids")
     memory, padding = given.get("encoder_hidden_states"), given.get("encoder_attention_mask")
-    if prompt is None:
-        items = 1 if memory is None else memory.shape[0]
-        prompt = torch.full((items * codebooks, 1), start, dtype=torch.long, device=decoder.device)
-    if prompt.shape[0] % codebooks:
-        raise ParamError(f"inputs with {prompt.shape[0]} rows", expected=f"a multiple of {codebooks} codebooks")
-    prompt = prompt.reshape(-1, codebooks, prompt.shape[-1])  # (B * K, L0) -> (B, K, L0)
+    prompt = _standalone_prompt(prompt, memory, start, codebooks).to(decoder.device)
     length = precedence.resolve_length(
-        config,
-        prompt.shape[-1],
-        max_length_is_default=left_open,
-        ceiling=decoder.config.max_position_embeddings,
+        config, prompt.shape[-1], max_length_is_default=left_open, ceiling=decoder.config.max_position_embeddings
     )
     guidance = ClassifierFreeGuidance.for_scale(config.guidance_scale)
     if guidance is not None and memory is not None and memory.shape[0] == prompt.shape[0]:
@@ -303,6 +298,15 @@ def generate_decoder_only(
         past_key_values=cache,
         seeds=seeds or None,
     )
+
+
+def _standalone_prompt(prompt: Tensor | None, memory: Tensor | None, start: int, codebooks: int) -> Tensor:
+    """The columns (B, K, L0) of a flattened prompt (B * K, L0); the start column alone where there is none."""
+    if prompt is None:
+        return torch.full((1 if memory is None else memory.shape[0], codebooks, 1), start, dtype=torch.long)
+    if prompt.shape[0] % codebooks:
+        raise ParamError(f"inputs with {prompt.shape[0]} rows", expected=f"a multiple of {codebooks} codebooks")
+    return prompt.reshape(-1, codebooks, prompt.shape[-1])
 
 
 def _reference_mask(prompt: Tensor, pad: int | None) -> Tensor | None:

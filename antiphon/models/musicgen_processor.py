@@ -94,7 +94,7 @@ class MusicgenProcessor(ProcessorMixin):
 
     def get_decoder_prompt_ids(self, task: Any = None, language: Any = None, no_timestamps: bool = True) -> None:
         """Kept for its name; MusicGen has no such ids."""
-        return None
+        return
 
 
 def _is_sound(values: Any) -> bool:

@@ -45,7 +45,8 @@ class PreTrainedModel(nn.Module):
     Class attributes:
         config_class: its configuration. key_table: their names and ours (an instance may replace it).
         sections: ``{model_type of a composite: (section of its configuration, prefix of the tensors)}`` this model can
-            be loaded out of. nested_prefixes: prefixes under which files of larger models hold it. ignored_keys: patterns of names that files may hold and this model has no use for.
+            be loaded out of. nested_prefixes: prefixes under which files of larger models hold it.
+        ignored_keys: patterns of names that files may hold and this model has no use for.
         keep_in_fp32: parts whose weights stay float32 in a float16 model.
 
     Raises:
@@ -237,8 +238,10 @@ class PreTrainedModel(nn.Module):
                 use_safetensors`` say which files; ``dtype`` (``"auto"``, a name or a torch dtype; ``torch_dtype`` is
                 its old spelling), ``device``, ``device_map`` (a device, ``"auto"`` or a dict of prefixes),
                 ``attn_implementation``, ``load_in_8bit``, ``strict``, ``ignore_mismatched_sizes``,
-                ``output_loading_info`` say how; ``low_cpu_mem_usage`` is accepted and always on. Names of
-                configuration fields override them. Anything else is an error.
+                ``output_loading_info`` say how; ``copy`` whether weights get memory of their own (``True``) or are seen
+                through the file (``False``; by default only files in the Hub's cache are, which nobody changes in
+                place); ``low_cpu_mem_usage`` is accepted and always on. Names of configuration fields override them.
+                Anything else is an error.
 
         Returns:
             The model; with ``output_loading_info`` also a dict of missing, unexpected and mismatched names.

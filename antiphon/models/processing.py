@@ -78,7 +78,7 @@ def feature_extractor_in(folder: Path, **kwargs: Any) -> Any:
     """The feature extractor of a folder, by the class its settings name or its model type implies."""
     settings = feature_settings(folder)
     name = settings.get("feature_extractor_type") or registry.processing_names(model_type_in(folder))[1]
-    return registry.processing_class(name).from_dict(settings, **kwargs)
+    return registry.processing_class(str(name)).from_dict(settings, **kwargs)
 
 
 def tokenizer_in(folder: Path, **kwargs: Any) -> Any:

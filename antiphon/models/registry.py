@@ -1,4 +1,4 @@
-"""Which class stands for which ``model_type``: one table behind all the ``Auto`` names, read without importing models."""
+"""Which class stands for which ``model_type``: one table behind all the ``Auto`` names."""
 
 from __future__ import annotations
 

@@ -127,7 +127,8 @@ class T5EncoderModel(PreTrainedModel):
         by_width = factor * config.d_model**-0.5
         nn.init.normal_(encoder.embedding.weight, std=factor)
         nn.init.normal_(encoder.position_bias.weight, std=by_width)
-        for layer in encoder.stack.layers:
+        layers: list[Any] = list(encoder.stack.layers)
+        for layer in layers:
             nn.init.normal_(layer.attention.query.weight, std=factor * (config.d_model * config.d_kv) ** -0.5)
             nn.init.normal_(layer.attention.key.weight, std=by_width)
             nn.init.normal_(layer.attention.value.weight, std=by_width)
@@ -136,7 +137,8 @@ class T5EncoderModel(PreTrainedModel):
                 nn.init.normal_(linear.weight, std=factor * config.d_ff**-0.5 if name == "down" else by_width)
             nn.init.constant_(layer.attention_norm.weight, factor)
             nn.init.constant_(layer.mlp_norm.weight, factor)
-        nn.init.constant_(encoder.stack.norm.weight, factor)
+        final: Any = encoder.stack.norm
+        nn.init.constant_(final.weight, factor)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.embedding

@@ -140,7 +140,8 @@ class Attention(nn.Module):
         scores = torch.matmul(query, key.transpose(2, 3)) * self.scale
         hidden = mask.additive(query.shape[2], key.shape[2], like=scores)
         if hidden is not None:
-            scores = scores + hidden
+            # float16 rounds the sum to -inf for scores below -16: a row hidden throughout would come to NaN
+            scores = (scores + hidden).clamp(min=torch.finfo(scores.dtype).min)
         weights = F.dropout(torch.softmax(scores, dim=-1), self.dropout, self.training)
         if head_mask is not None:
             weights = weights * (head_mask.view(1, -1, 1, 1) if head_mask.dim() == 1 else head_mask)

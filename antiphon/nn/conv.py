@@ -96,6 +96,7 @@ class Conv1d(_NormedWeight):
         self.causal = causal
         self.pad_mode = pad_mode
         self.padding_total = (kernel - 1) * dilation + 1 - stride
+        self.reach = (kernel - 1) * dilation  # input samples that an output sees at most, on one side
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, N) to (B, C', ceil(N / stride))."""
@@ -132,6 +133,7 @@ class ConvTranspose1d(_NormedWeight):
             raise ConfigError(f"trim_right_ratio={trim_right_ratio} without use_causal_conv", expected="1.0")
         self.stride = stride
         surplus = kernel - stride
+        self.reach = -(-kernel // stride)  # input frames that an output sees at most, on one side
         # ceil without going through floats that do not hold the ratio exactly
         self.trim_right = -int(-surplus * trim_right_ratio // 1) if causal else surplus // 2
         self.trim_left = surplus - self.trim_right

@@ -53,7 +53,7 @@ class LayerCache:
                 fix="Make it with a larger max_cache_len",
             )
         # a cache that grew once grows by half, so that copying stays a small share
-        size = max(slots, self.capacity, held + max(_BLOCK, held // 2) if held else _BLOCK)
+        size = max(slots, held + max(_BLOCK, held // 2) if held else self.capacity or _BLOCK)
         if self.fixed:
             size = self.capacity
         rows, heads, _, width = like.shape

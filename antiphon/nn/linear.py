@@ -78,20 +78,28 @@ class Embedding(nn.Embedding):
         return None
 
 
-def _side_by_side(layers: Sequence[nn.Module]) -> bool:
-    """Whether the weights of plain, bias-free layers lie one after the other in one storage."""
+def plain_layers(layers: Sequence[nn.Module]) -> list[Linear]:
+    """The layers if all of them are plain and without bias, else nothing.
+
+    A subclass (an adapter, a quantised layer) computes something else than its weight says.
+    """
+    plain: list[Linear] = []
+    for layer in layers:
+        if not isinstance(layer, Linear) or type(layer) is not Linear or layer.bias is not None:
+            return []
+        plain.append(layer)
+    return plain
+
+
+def _side_by_side(layers: Sequence[Linear]) -> bool:
+    """Whether the weights lie one after the other in one storage."""
     end = None
     for layer in layers:
-        # a subclass (an adapter, a quantised layer) computes something else than its weight says
-        if type(layer) is not Linear or layer.bias is not None:
-            return False
         weight = layer.weight
-        if end is not None and (weight.data_ptr() != end or weight.dtype != layers[0].weight.dtype):
-            return False
-        if not weight.is_contiguous():
+        if not weight.is_contiguous() or (end is not None and weight.data_ptr() != end):
             return False
         end = weight.data_ptr() + weight.numel() * weight.element_size()
-    return True
+    return bool(layers)
 
 
 def stacked_linear(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
@@ -103,12 +111,14 @@ def stacked_linear(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]
     Returns:
         One (..., O_i) tensor a layer. With gradients enabled every layer computes alone.
     """
-    if torch.is_grad_enabled() or not _side_by_side(layers):
+    plain = [] if torch.is_grad_enabled() else plain_layers(layers)
+    if not _side_by_side(plain):
         return tuple(layer(x) for layer in layers)
-    first = layers[0].weight
-    widths = [layer.out_features for layer in layers]  # type: ignore[union-attr]  # _side_by_side saw to the type
-    weight = torch.as_strided(first, (sum(widths), first.shape[1]), (first.shape[1], 1), first.storage_offset())
-    return linear(x, weight).split(widths, dim=-1)
+    first = plain[0].weight
+    widths = [layer.out_features for layer in plain]
+    width = first.shape[1]
+    weight = torch.as_strided(first, (sum(widths), width), (width, 1), first.storage_offset())
+    return tuple(linear(x, weight).split(widths, dim=-1))
 
 
 def lay_side_by_side(layers: Sequence[nn.Module], storage: Tensor | None = None, *, copy: bool = True) -> None:
@@ -119,10 +129,9 @@ def lay_side_by_side(layers: Sequence[nn.Module], storage: Tensor | None = None,
         storage: (sum of widths, I) to use; by default a new one.
         copy: keep the values. ``False`` when a loader is about to fill them.
     """
-    if any(type(layer) is not Linear or layer.bias is not None for layer in layers):
-        return
-    weights = [layer.weight for layer in layers if isinstance(layer, Linear)]
-    if len({(w.dtype, w.device, w.shape[1]) for w in weights}) != 1 or (storage is None and _side_by_side(layers)):
+    plain = plain_layers(layers)
+    weights = [layer.weight for layer in plain]
+    if len({(w.dtype, w.device, w.shape[1]) for w in weights}) != 1 or (storage is None and _side_by_side(plain)):
         return
     if storage is None:
         storage = torch.empty(

@@ -20,4 +20,5 @@ class ResidualLSTM(nn.Module):
         """(B, C, T) to (B, C, T)."""
         steps = x.permute(2, 0, 1)  # (T, B, C), the layout the LSTM runs in
         out, _ = self.lstm(steps)
-        return (out + steps).permute(1, 2, 0)
+        joined: Tensor = out + steps
+        return joined.permute(1, 2, 0)

@@ -42,7 +42,7 @@ def activation(name: str | Activation) -> Activation:
     """
     if callable(name):
         return name
-    if name not in _ACTIVATIONS:
+    if not isinstance(name, str) or name not in _ACTIVATIONS:
         raise ConfigError(f"activation function {name!r}", expected=f"one of {sorted(_ACTIVATIONS)} or a function")
     return _ACTIVATIONS[name]
 
@@ -61,8 +61,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        hidden = self.act(self.up(x))
-        return self.down(_in_dtype_of(F.dropout(hidden, self.dropout, self.training), self.down))
+        return _projected(F.dropout(self.act(self.up(x)), self.dropout, self.training), self.down)
 
 
 class GatedMLP(nn.Module):
@@ -83,13 +82,13 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        hidden = self.act(self.gate(x)) * self.up(x)
-        return self.down(_in_dtype_of(F.dropout(hidden, self.dropout, self.training), self.down))
+        return _projected(F.dropout(self.act(self.gate(x)) * self.up(x), self.dropout, self.training), self.down)
 
 
-def _in_dtype_of(x: Tensor, layer: nn.Module) -> Tensor:
+def _projected(hidden: Tensor, down: nn.Module) -> Tensor:
     # T5's output projection stays in float32 in a float16 model, where its sums overflow
-    weight = getattr(layer, "weight", None)
-    if isinstance(weight, Tensor) and weight.is_floating_point() and weight.dtype != x.dtype:
-        return x.to(weight.dtype)
-    return x
+    weight = getattr(down, "weight", None)
+    if isinstance(weight, Tensor) and weight.is_floating_point() and weight.dtype != hidden.dtype:
+        hidden = hidden.to(weight.dtype)
+    out: Tensor = down(hidden)
+    return out

@@ -51,11 +51,14 @@ class ResidualQuantizer(nn.Module):
         super().__init__()
         self.codebooks = nn.ModuleList(Codebook(size, width) for _ in range(codebooks))
 
+    def _books(self) -> list[Codebook]:
+        return [codebook for codebook in self.codebooks if isinstance(codebook, Codebook)]
+
     def encode(self, x: Tensor, codebooks: int | None = None) -> Tensor:
         """(B, D, T) float to (B, K, T) int64, with the first ``codebooks`` of them."""
         rows = x.transpose(1, 2).reshape(-1, x.shape[1]).float()  # (B * T, D)
         codes = []
-        for codebook in list(self.codebooks)[:codebooks]:
+        for codebook in self._books()[:codebooks]:
             index = codebook.nearest(rows)
             rows = rows - codebook.vectors.float()[index]
             codes.append(index.view(x.shape[0], -1))
@@ -64,7 +67,7 @@ class ResidualQuantizer(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """(B, K, T) int64 to (B, D, T), the sum of the codewords of the first K codebooks."""
         total: Tensor | None = None
-        for index, codebook in zip(codes.unbind(1), self.codebooks, strict=False):
+        for index, codebook in zip(codes.unbind(1), self._books(), strict=False):
             vectors = nn.functional.embedding(index, codebook.vectors)  # (B, T, D)
             total = vectors if total is None else total + vectors
         if total is None:

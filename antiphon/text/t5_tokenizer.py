@@ -177,7 +177,7 @@ def _from_sentencepiece(model: SentencePieceModel, extra_ids: int, source: str) 
     if model.algorithm is not Algorithm.UNIGRAM:
         raise TokenizerError(f"{source} is a model of type {model.algorithm.name}", expected="a Unigram model")
     pieces = [(piece.text, piece.score) for piece in model.pieces]
-    whole = [token for token in sentencepiece_added_tokens(model)]
+    whole = list(sentencepiece_added_tokens(model))
     return {
         "vocab": pieces + [(token, 0.0) for token in _sentinels(extra_ids)],
         "charsmap": model.charsmap or None,

@@ -1,0 +1,65 @@
+# Everything a person needs, from a fresh machine with Python 3.11+ and make. `make` alone lists the targets.
+
+PYTHON ?= python3
+# How many test processes run side by side, how many seconds the whole suite may take, and what pytest is also told.
+JOBS ?= 2
+BUDGET ?= 1200
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench oracles wheel clean
+
+help:
+	@echo "make demo     compose three pieces with a small model made on the spot; sounds and pictures go to demo/"
+	@echo "make test     run the tests (JOBS=$(JOBS) processes, BUDGET=$(BUDGET) seconds, ARGS= for pytest)"
+	@echo "make check    format, lint, types and floors"
+	@echo "make bench    measure speed and memory against the limits of this machine (ARGS= for benchmarks/run.py)"
+	@echo "make oracles  compare with transformers, number by number"
+	@echo "make wheel    build the wheel into dist/"
+	@echo "make clean    remove everything made here except $(VENV)"
+	@echo
+	@echo "The first target that needs it makes $(VENV) with $(PYTHON) (PYTHON= for another one)."
+
+# Made once, and again when the lock or the project file changes. The project itself is built with what the lock
+# installed, so that nothing outside the lock is fetched.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Antiphon needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$(PYTHON) cannot make an environment (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Installing into $(VENV); the first time fetches torch and takes some minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+# Files stay together so that what a file builds for its tests is built once.
+test: $(READY)
+	@ANTIPHON_TEST_BUDGET_S=$(BUDGET) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+check: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/contract/test_floors.py tests/contract/test_style.py
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Packages whose pins clash with torch 2.13 will get environments of their own here, with the melody model that needs
+# them; transformers does not clash and is compared in the tests' own environment.
+oracles: $(READY)
+	@$(BIN)/python -m pytest tests/models $(ARGS)
+
+wheel: $(READY)
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+clean:
+	rm -rf build dist demo .oracles .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""``load``: a checkpoint's name or folder to the task object that fits it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from antiphon.checkpoints import hub
+from antiphon.checkpoints.json_files import read_json
+from antiphon.errors import ConfigError
+from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor
+from antiphon.models.configuration import CONFIG_NAME, dtype_of
+from antiphon.models.devices import device_of
+from antiphon.tasks.composer import Composer
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def load(
+    name_or_dir: str | os.PathLike[str],
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    subfolder: str = "",
+    force_download: bool = False,
+) -> Composer:
+    """The task object of a checkpoint; today a ``Composer``, for MusicGen.
+
+    Args:
+        name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``).
+        dtype: of the weights; as they are stored unless told, but float32 for half precision on a CPU.
+        device: ``"cpu"``, ``"cuda"``, ``"auto"``, ..; CUDA where there is one unless told.
+        revision, token, cache_dir, local_files_only, subfolder, force_download: how to reach the Hub.
+
+    Raises:
+        ConfigError: the checkpoint's model has no short way. CheckpointError: missing, damaged or unsafe files.
+        ParamError: no such device or dtype. CapacityError: it would not fit into memory.
+    """
+    place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+    wanted = dtype_of(dtype)
+    access: dict[str, Any] = {
+        "revision": revision,
+        "token": token,
+        "cache_dir": cache_dir,
+        "local_files_only": local_files_only,
+        "subfolder": subfolder,
+        "force_download": force_download,
+    }
+    folder = hub.locate(name_or_dir, patterns=[CONFIG_NAME], **access)
+    config = read_json(folder / CONFIG_NAME)
+    if config.get("model_type") != "musicgen":
+        raise ConfigError(
+            f"{os.fspath(name_or_dir)!r} holds a model of type {config.get('model_type')!r}",
+            expected="a musicgen checkpoint, the only type with a short way so far",
+            fix="Use antiphon.AutoModel for the others",
+        )
+    if wanted is None and place.type == "cpu" and dtype_of(config.get("dtype", config.get("torch_dtype"))) in _HALF:
+        wanted = torch.float32  # CPUs are slow in half precision
+    model = AutoModelForTextToWaveform.from_pretrained(name_or_dir, dtype=wanted, device=place, **access)
+    return Composer(model, AutoProcessor.from_pretrained(name_or_dir, **access), name=os.fspath(name_or_dir))

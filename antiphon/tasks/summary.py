@@ -1,0 +1,181 @@
+"""What a checkpoint holds, told from its configuration and the headers of its weights; no weight is read."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from antiphon.checkpoints import hub, store
+from antiphon.checkpoints.json_files import read_json
+from antiphon.errors import CheckpointError
+from antiphon.models import registry
+from antiphon.models.configuration import CONFIG_NAME, PreTrainedConfig
+from antiphon.nn.linear import Linear
+
+FORECAST_SECONDS = 30
+UNSTATED_LICENCE = "not stated; weights of facebook/musicgen-* are CC-BY-NC-4.0"
+_README_BYTES = 1 << 20
+_LICENCE_CHARACTERS = 200
+_SMALL_FILES = [CONFIG_NAME, "README.md"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a model and how many parameters it has."""
+
+    name: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a checkpoint holds.
+
+    Attributes:
+        dtypes: of the stored weights, the most frequent first; empty where the weights are not on this machine.
+        files: bytes by name of the files with weights. codebooks: streams of codes; frame_rate_hz: codes a second in
+            each; tokens_per_second: of all streams, for a second of sound. Zero where the model makes no sound.
+        weights_bytes: of the weights in memory as ``fp32``, ``bf16`` and ``int8`` (linear layers only; the rest stays
+            fp32). cache_bytes: of the keys and values while ``FORECAST_SECONDS`` of sound are made with guidance.
+    """
+
+    name: str
+    model_type: str
+    licence: str
+    parts: list[Part]
+    dtypes: list[str]
+    files: dict[str, int]
+    codebooks: int
+    channels: int
+    sampling_rate: int
+    frame_rate_hz: int
+    tokens_per_second: int
+    weights_bytes: dict[str, int]
+    cache_bytes: dict[str, int]
+
+    @property
+    def parameters(self) -> int:
+        """Of all parts."""
+        return sum(part.parameters for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {**asdict(self), "parameters": self.parameters}
+
+
+def summarise(name_or_dir: str | os.PathLike[str]) -> Summary:
+    """The summary of a folder, or of a checkpoint on the Hub, of which only the small files are fetched.
+
+    Raises:
+        CheckpointError: no such checkpoint, or damaged weights. ConfigError: a configuration of no known model.
+    """
+    folder = hub.locate(name_or_dir, patterns=[*_SMALL_FILES, "*.safetensors.index.json"])
+    model_type = read_json(folder / CONFIG_NAME).get("model_type")
+    config: PreTrainedConfig = registry.model_class(model_type, "config").from_pretrained(folder)
+    model = _hollow(config)
+    dtypes, files = _stored(folder, must_exist=os.path.isdir(os.path.expanduser(name_or_dir)))
+    sound = _sound(config)
+    return Summary(
+        name=os.fspath(name_or_dir),
+        model_type=str(model_type),
+        licence=licence_of(folder),
+        parts=_parts(model, str(model_type)),
+        dtypes=dtypes,
+        files=files,
+        **sound,
+        tokens_per_second=sound["codebooks"] * sound["frame_rate_hz"],
+        weights_bytes=_weights_bytes(model),
+        cache_bytes=_cache_bytes(config),
+    )
+
+
+def licence_of(folder: Path) -> str:
+    """What the front matter of the checkpoint's README states as its licence."""
+    try:
+        with open(folder / "README.md", encoding="utf-8", errors="replace") as file:
+            text = file.read(_README_BYTES)
+    except OSError:
+        return UNSTATED_LICENCE
+    head, mark, _ = text.removeprefix("\ufeff").removeprefix("---").partition("\n---")
+    if not (mark and text.removeprefix("\ufeff").startswith("---")):
+        return UNSTATED_LICENCE
+    try:
+        stated = yaml.safe_load(head)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return UNSTATED_LICENCE
+    licence = stated.get("license") if isinstance(stated, dict) else None
+    if isinstance(licence, list):
+        licence = ", ".join(str(one) for one in licence)
+    return licence[:_LICENCE_CHARACTERS] if isinstance(licence, str) and licence else UNSTATED_LICENCE
+
+
+def _hollow(config: PreTrainedConfig) -> nn.Module:
+    with torch.device("meta"):
+        model: nn.Module = registry.model_class(config.model_type, "model")(config)
+    return model
+
+
+def _stored(folder: Path, *, must_exist: bool) -> tuple[list[str], dict[str, int]]:
+    try:
+        with store.open_weights(folder) as weights:
+            counts: Counter[str] = Counter()
+            for name in weights.names():
+                info = weights.info(name)
+                counts[str(info.dtype).removeprefix("torch.")] += info.numel
+            return [dtype for dtype, _ in counts.most_common()], {
+                path.name: path.stat().st_size for path in weights.paths
+            }
+    except CheckpointError:
+        if must_exist:
+            raise
+        return [], {}  # a snapshot of which only the small files were fetched
+
+
+def _parts(model: nn.Module, model_type: str) -> list[Part]:
+    named = [("projection" if n == "enc_to_dec_proj" else n, m) for n, m in model.named_children()]
+    if model_type != "musicgen":
+        named = [(model_type, model)]
+    return [Part(name, sum(p.numel() for p in part.parameters())) for name, part in named]
+
+
+def _sound(config: Any) -> dict[str, int]:
+    if config.model_type == "musicgen":
+        codec, decoder = config.audio_encoder, config.decoder
+        channels = 2 if decoder.audio_channels == 2 else codec.audio_channels
+        codebooks = decoder.num_codebooks
+    elif config.model_type == "encodec":
+        codec, channels, codebooks = config, config.audio_channels, config.num_quantizers
+    else:
+        return {"codebooks": 0, "channels": 0, "sampling_rate": 0, "frame_rate_hz": 0}
+    return {
+        "codebooks": codebooks,
+        "channels": channels,
+        "sampling_rate": codec.sampling_rate,
+        "frame_rate_hz": codec.frame_rate,
+    }
+
+
+def _weights_bytes(model: nn.Module) -> dict[str, int]:
+    seen = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    total = sum(t.numel() for t in seen.values())
+    linear = {id(m.weight): m.weight for m in model.modules() if type(m) is Linear}
+    eighth = sum(weight.numel() for weight in linear.values())
+    rows = sum(weight.shape[0] for weight in linear.values())
+    return {"fp32": 4 * total, "bf16": 2 * total, "int8": eighth + 4 * rows + 4 * (total - eighth)}
+
+
+def _cache_bytes(config: Any) -> dict[str, int]:
+    """Keys and values of a decoder's own columns, for the two passes of guidance; those of the text are small."""
+    if config.model_type != "musicgen":
+        return {}
+    decoder = config.decoder
+    columns = FORECAST_SECONDS * config.audio_encoder.frame_rate + decoder.num_codebooks // decoder.audio_channels
+    numbers = 2 * 2 * decoder.num_hidden_layers * decoder.hidden_size * columns
+    return {"fp32": 4 * numbers, "bf16": 2 * numbers}

@@ -1,0 +1,142 @@
+"""Makes a small MusicGen checkpoint with random weights: the real architecture, texture instead of music.
+
+Run it as ``python examples/random_checkpoint.py FOLDER [--seed 0] [--stereo]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from antiphon import (
+    EncodecConfig,
+    EncodecFeatureExtractor,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    MusicgenProcessor,
+    T5Config,
+    T5Tokenizer,
+)
+
+_WORDS = """a and with the of in on for to 80s 90s pop rock folk jazz blues techno house ambient track song tune beat
+bassy bass drum drums synth synths guitar guitars piano organ strings choir voice flute saxophone brass bells percussion
+loud soft slow fast calm warm dark bright heavy light groovy dreamy happy sad melody rhythm chords noise rain wind sea
+night day morning city forest deep high low old new wide rolling"""
+_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-/<>"
+_CODEBOOK_SIZE = 512
+_LAST_LAYER, _LAST_NAMES = 15, ("parametrizations.weight.original0", "bias")
+_RMS = 0.1  # of the sound of random codes; its peaks then stay below full scale
+_SPREAD = 0.9  # standard deviation of the logits: a choice, not a certainty
+
+
+def make(folder: str | os.PathLike[str], *, seed: int = 0, channels: int = 1) -> Path:
+    """Writes the checkpoint (about 8 MB) and gives its folder; the same seed gives the same checkpoint.
+
+    Args:
+        folder: made if missing. channels: 1, or 2 for a stereo model.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokenizer = _tokenizer()
+        model = MusicgenForConditionalGeneration(_config(len(tokenizer), channels)).eval()
+        with torch.no_grad():
+            _shape_text_encoder(model)
+            _shape_decoder(model)
+            _shape_codec(model)
+    start = _CODEBOOK_SIZE
+    model.generation_config.update(
+        do_sample=True, guidance_scale=3.0, max_length=1500, pad_token_id=start, bos_token_id=start
+    )
+    model.generation_config.decoder_start_token_id = start
+    features = EncodecFeatureExtractor(feature_size=channels, sampling_rate=32_000, padding_side="left")
+    model.save_pretrained(folder)
+    MusicgenProcessor(features, tokenizer).save_pretrained(folder)
+    (Path(folder) / "README.md").write_text("---\nlicense: apache-2.0\n---\nRandom weights: texture, not music.\n")
+    return Path(folder)
+
+
+def _tokenizer() -> T5Tokenizer:
+    """Whole words where it knows them, letters where not."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -4.0)]
+    pieces += [("▁" + word, -3.0) for word in dict.fromkeys(_WORDS.split())]
+    pieces += [(character, -6.0) for character in _CHARACTERS]
+    return T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def _config(vocabulary: int, channels: int) -> MusicgenConfig:
+    return MusicgenConfig(
+        text_encoder=T5Config(vocab_size=vocabulary, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4),
+        audio_encoder=EncodecConfig(
+            sampling_rate=32_000,
+            target_bandwidths=[1.8],  # 4 codebooks of 9 bits at 50 frames a second
+            upsampling_ratios=[8, 5, 4, 4],
+            codebook_size=_CODEBOOK_SIZE,
+            hidden_size=64,
+            num_filters=8,
+            use_causal_conv=False,
+            use_conv_shortcut=False,
+        ),
+        decoder=MusicgenDecoderConfig(
+            vocab_size=_CODEBOOK_SIZE,
+            hidden_size=128,
+            ffn_dim=512,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_codebooks=4 * channels,
+            audio_channels=channels,
+            pad_token_id=_CODEBOOK_SIZE,
+            bos_token_id=_CODEBOOK_SIZE,
+        ),
+    )
+
+
+def _shape_text_encoder(model: MusicgenForConditionalGeneration) -> None:
+    """Embeddings apart enough that every word counts."""
+    model.text_encoder.get_input_embeddings().weight.normal_()
+    model.enc_to_dec_proj.weight.normal_(std=0.3)
+
+
+def _shape_decoder(model: MusicgenForConditionalGeneration) -> None:
+    """Weights at the scale of their inputs' width, so that attention has something to say; then heads with a spread."""
+    decoder = model.decoder
+    for name, weight in decoder.named_parameters():
+        if weight.ndim == 2:
+            weight.normal_(std=1.0 if "embed" in name else 1.5 * weight.shape[1] ** -0.5)
+    logits = decoder(input_ids=torch.randint(0, _CODEBOOK_SIZE, (decoder.num_codebooks, 64))).logits
+    for name, weight in decoder.named_parameters():
+        if "head" in name:
+            weight *= _SPREAD / logits.std()
+
+
+def _shape_codec(model: MusicgenForConditionalGeneration) -> None:
+    """Codebooks of random vectors, each half as loud as the one before; the last layer scaled to a fair level."""
+    codec = model.audio_encoder
+    tensors = codec.state_dict()  # by the documents' names; changed in place
+    for number in range(codec.config.num_quantizers):
+        table = tensors[f"quantizer.layers.{number}.codebook.embed"]
+        table.normal_(std=0.5**number)
+        tensors[f"quantizer.layers.{number}.codebook.embed_avg"].copy_(table)
+    scale, bias = (tensors[f"decoder.layers.{_LAST_LAYER}.conv.{name}"] for name in _LAST_NAMES)
+    codes = torch.randint(0, _CODEBOOK_SIZE, (1, 1, codec.config.num_quantizers, 200))
+    sound = codec.decode(codes, [None]).audio_values
+    bias -= sound.mean()
+    bias *= _RMS / sound.std()
+    scale *= _RMS / sound.std()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make a small MusicGen checkpoint with random weights.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stereo", action="store_true")
+    arguments = parser.parse_args()
+    folder = make(arguments.folder, seed=arguments.seed, channels=2 if arguments.stereo else 1)
+    print(f"{folder}: a MusicGen checkpoint with random weights (texture, not music)")
+
+
+if __name__ == "__main__":
+    main()

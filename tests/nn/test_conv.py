@@ -1,0 +1,152 @@
+"""Convolutions on the frame grid: padding, lengths, causality, weight normalisation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from antiphon.errors import ConfigError
+from antiphon.nn.conv import Conv1d, ConvTranspose1d, pad_time
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def initialised(layer: Conv1d | ConvTranspose1d) -> Conv1d | ConvTranspose1d:
+    torch.manual_seed(0)
+    layer.initialise()
+    return layer.eval()
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "constant"])
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (3, 0), (0, 2), (4, 4), (6, 1)])
+def test_padding_equals_torchs_where_torch_can(mode: str, left: int, right: int) -> None:
+    x = noise(2, 3, 9)
+    assert torch.equal(pad_time(x, left, right, mode), F.pad(x, (left, right), mode=mode))
+
+
+@pytest.mark.parametrize("length", range(1, 9))
+@pytest.mark.parametrize(("left", "right"), [(6, 0), (3, 3), (0, 6), (8, 2)])
+def test_short_inputs_are_reflected_as_if_silence_followed(length: int, left: int, right: int) -> None:
+    x = noise(1, 2, length)
+    extra = max(0, max(left, right) - length + 1)
+    longer = F.pad(F.pad(x, (0, extra)), (left, right), mode="reflect")
+    expected = longer[..., : longer.shape[-1] - extra]
+    out = pad_time(x, left, right, "reflect")
+    assert out.shape[-1] == left + length + right
+    assert torch.equal(out, expected)
+
+
+def test_the_gradient_of_a_reflection_is_torchs() -> None:
+    found = []
+    for pad in (lambda v: pad_time(v, 3, 2, "reflect"), lambda v: F.pad(v, (3, 2), mode="reflect")):
+        x = noise(1, 2, 7).requires_grad_()
+        (pad(x) * noise(1, 2, 12, seed=1)).sum().backward()
+        found.append(x.grad)
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (3, 1, 2), (1, 1, 1), (4, 2, 1), (16, 8, 1)])
+def test_every_length_gives_the_frames_it_should_and_the_plain_convolution(
+    causal: bool, kernel: int, stride: int, dilation: int
+) -> None:
+    layer = initialised(Conv1d(2, 3, kernel, stride=stride, dilation=dilation, causal=causal))
+    surplus = (kernel - 1) * dilation + 1 - stride
+    with torch.no_grad():
+        for length in range(1, 51):
+            x = noise(1, 2, length, seed=length)
+            out = layer(x)
+            assert out.shape == (1, 3, math.ceil(length / stride))
+            if length > surplus + stride:
+                right = 0 if causal else surplus // 2
+                extra = math.ceil(length / stride) * stride - length
+                padded = F.pad(x, (surplus - right, right + extra), mode="reflect")
+                plain = F.conv1d(padded, layer.effective(), layer.bias, stride=stride, dilation=dilation)
+                torch.testing.assert_close(out, plain)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (3, 1, 4), (8, 4, 1)])
+def test_a_causal_layer_never_hears_the_future(kernel: int, stride: int, dilation: int) -> None:
+    layer = initialised(Conv1d(2, 3, kernel, stride=stride, dilation=dilation, causal=True, pad_mode="constant"))
+    x = noise(1, 2, 40)
+    with torch.no_grad():
+        whole = layer(x)
+        for cut in range(stride, 40, stride):
+            torch.testing.assert_close(layer(x[..., :cut]), whole[..., : cut // stride], atol=1e-6, rtol=1e-6)
+
+
+def test_a_centred_layer_does_hear_the_future() -> None:
+    layer = initialised(Conv1d(1, 1, 7, pad_mode="constant"))
+    x = noise(1, 1, 20)
+    changed = x.clone()
+    changed[..., 10:] = 0
+    with torch.no_grad():
+        assert not torch.allclose(layer(x)[..., 9], layer(changed)[..., 9])
+        assert torch.equal(layer(x)[..., :7], layer(changed)[..., :7])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (10, 5), (16, 8), (7, 3), (3, 3)])
+def test_a_transposed_layer_gives_a_whole_number_of_samples_a_frame(causal: bool, kernel: int, stride: int) -> None:
+    layer = initialised(ConvTranspose1d(2, 3, kernel, stride=stride, causal=causal))
+    with torch.no_grad():
+        for frames in range(1, 51):
+            x = noise(1, 2, frames, seed=frames)
+            out = layer(x)
+            assert out.shape == (1, 3, frames * stride)
+            full = F.conv_transpose1d(x, layer.effective(), layer.bias, stride=stride)
+            left = 0 if causal else (kernel - stride) - (kernel - stride) // 2
+            assert torch.equal(out, full[..., left : left + frames * stride])
+
+
+@pytest.mark.parametrize(("ratio", "right"), [(1.0, 5), (0.0, 0), (0.5, 3), (0.2, 1), (0.21, 2)])
+def test_the_surplus_of_a_causal_layer_is_shared_by_the_ratio(ratio: float, right: int) -> None:
+    layer = ConvTranspose1d(1, 1, 10, stride=5, causal=True, trim_right_ratio=ratio)
+    assert (layer.trim_left, layer.trim_right) == (5 - right, right)
+
+
+def test_a_ratio_on_a_centred_layer_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"trim_right_ratio=0.5 without use_causal_conv"):
+        ConvTranspose1d(1, 1, 4, stride=2, trim_right_ratio=0.5)
+
+
+@pytest.mark.parametrize("kind", [Conv1d, ConvTranspose1d])
+def test_weight_normalisation_is_torchs(kind: type[Conv1d] | type[ConvTranspose1d]) -> None:
+    layer = kind(3, 4, 5, stride=1)
+    with torch.no_grad():
+        layer.direction.copy_(noise(*layer.direction.shape))
+        layer.magnitude.copy_(noise(*layer.magnitude.shape, seed=1))
+    plain = nn.Conv1d(3, 4, 5) if kind is Conv1d else nn.ConvTranspose1d(3, 4, 5)
+    torch.nn.utils.parametrizations.weight_norm(plain)
+    with torch.no_grad():
+        plain.parametrizations.weight.original0.copy_(layer.magnitude)
+        plain.parametrizations.weight.original1.copy_(layer.direction)
+        torch.testing.assert_close(layer.effective(), plain.weight)
+
+
+@pytest.mark.parametrize("kind", [Conv1d, ConvTranspose1d])
+def test_a_new_layer_starts_with_its_direction_as_its_weight(kind: type[Conv1d] | type[ConvTranspose1d]) -> None:
+    layer = initialised(kind(3, 4, 6, stride=2))
+    torch.testing.assert_close(layer.effective(), layer.direction)
+    bound = (layer.direction.shape[1] * 6) ** -0.5
+    assert layer.bias.abs().max() <= bound
+
+
+def test_the_group_norm_kind_normalises_over_channels_and_time() -> None:
+    layer = initialised(Conv1d(2, 3, 3, norm="time_group_norm"))
+    with torch.no_grad():
+        out = layer(noise(2, 2, 30) * 100)
+    assert not hasattr(layer, "magnitude")
+    torch.testing.assert_close(out.mean(dim=(1, 2)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.var(dim=(1, 2), unbiased=False), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(ConfigError, match="norm_type 'layer_norm'"):
+        Conv1d(1, 1, 3, norm="layer_norm")

@@ -1,0 +1,180 @@
+"""Linear layers: the kernels agree, and layers laid side by side stay the layers they were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from antiphon.nn import linear as module
+from antiphon.nn.linear import Embedding, Linear, lay_side_by_side, linear, stacked_linear, stacks_of
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def filled(widths: list[int], inputs: int = 8, *, bias: bool = False) -> list[Linear]:
+    layers = []
+    for number, width in enumerate(widths):
+        layer = Linear(inputs, width, bias=bias)
+        with torch.no_grad():
+            layer.weight.copy_(noise(width, inputs, seed=number))
+            if bias:
+                layer.bias.copy_(noise(width, seed=100 + number))
+        layers.append(layer)
+    return layers
+
+
+@pytest.fixture(params=[False, True], ids=["blas", "onednn"])
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Both kernels, whatever processor the tests run on."""
+    if request.param and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.fail("this torch has no oneDNN operator, which the rule of the library relies on finding out")
+    monkeypatch.setattr(module, "_prefers_onednn", lambda: request.param)
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("shape", [(8,), (1, 8), (2, 3, 8), (0, 8), (2, 1, 17, 8)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_both_kernels_give_the_product(onednn: bool, shape: tuple[int, ...], bias: bool) -> None:
+    x, weight = noise(*shape), noise(5, 8, seed=1)
+    offset = noise(5, seed=2) if bias else None
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x, weight, offset), F.linear(x, weight, offset), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_dtypes_keep_theirs(onednn: bool, dtype: torch.dtype) -> None:
+    x, weight = noise(2, 8).to(dtype), noise(5, 8, seed=1).to(dtype)
+    assert torch.equal(linear(x, weight), F.linear(x, weight))
+
+
+def test_the_special_kernel_is_really_taken_without_gradients_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(module, "_prefers_onednn", lambda: not asked.append(True))
+    x, weight = noise(2, 8), nn.Parameter(noise(5, 8, seed=1))
+    linear(x, weight)  # a gradient is wanted: the question must not even come up
+    assert asked == []
+    with torch.no_grad():
+        linear(x, weight)
+    assert asked == [True]
+
+
+def test_a_gradient_flows_through_both_kernels(onednn: bool) -> None:
+    layer = filled([5], bias=True)[0]
+    layer(noise(2, 8)).sum().backward()
+    assert layer.weight.grad is not None
+    torch.testing.assert_close(layer.weight.grad, noise(2, 8).sum(0).expand(5, 8))
+
+
+def test_an_input_that_is_not_contiguous_gives_the_same(onednn: bool) -> None:
+    x, weight = noise(8, 6).t(), noise(5, 8, seed=1)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x, weight), F.linear(x.contiguous(), weight), atol=1e-5, rtol=1e-5)
+
+
+def test_autocast_reaches_the_product(onednn: bool) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert linear(noise(2, 8), noise(5, 8)).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("laid_out", [False, True])
+@pytest.mark.parametrize("widths", [[8, 8, 8], [4, 12], [3], [16, 1, 2]])
+def test_stacked_layers_give_what_each_gives_alone(onednn: bool, laid_out: bool, widths: list[int]) -> None:
+    layers = filled(widths)
+    if laid_out:
+        lay_side_by_side(layers)
+    x = noise(2, 3, 8, seed=9)
+    with torch.no_grad():
+        together, apart = stacked_linear(x, layers), [layer(x) for layer in layers]
+    for one, other in zip(together, apart, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_layers_side_by_side_take_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, shapes = filled([4, 6]), []
+    monkeypatch.setattr(module, "linear", lambda x, w, b=None: shapes.append(tuple(w.shape)) or F.linear(x, w, b))
+    lay_side_by_side(layers)
+    with torch.no_grad():
+        stacked_linear(noise(2, 8), layers)
+    assert shapes == [(10, 8)]
+
+
+def test_a_layer_with_bias_or_of_a_subclass_computes_alone() -> None:
+    class Twice(Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    plain, odd = filled([4])[0], Twice(8, 4, bias=False)
+    with torch.no_grad():
+        odd.weight.copy_(noise(4, 8, seed=5))
+        lay_side_by_side([plain, odd])
+        x = noise(2, 8)
+        torch.testing.assert_close(stacked_linear(x, [plain, odd])[1], 2 * F.linear(x, odd.weight))
+        biased = filled([4, 4], bias=True)
+        torch.testing.assert_close(stacked_linear(x, biased)[1], F.linear(x, biased[1].weight, biased[1].bias))
+
+
+def test_laying_out_keeps_the_parameters_and_their_values() -> None:
+    layers = filled([4, 6, 2])
+    before = [(layer.weight, layer.weight.detach().clone()) for layer in layers]
+    lay_side_by_side(layers)
+    for layer, (parameter, value) in zip(layers, before, strict=True):
+        assert layer.weight is parameter
+        assert torch.equal(layer.weight, value)
+    ends = [layer.weight.data_ptr() + layer.weight.numel() * 4 for layer in layers]
+    assert [layer.weight.data_ptr() for layer in layers[1:]] == ends[:-1]
+
+
+def test_laid_out_layers_survive_a_change_of_dtype_and_of_values() -> None:
+    layers = nn.ModuleList(filled([4, 6]))
+    lay_side_by_side(list(layers))
+    x = noise(2, 8, seed=3)
+    with torch.no_grad():
+        expected = [F.linear(x.double(), layer.weight.double()) for layer in layers]
+        layers.to(torch.float64)
+        for one, other in zip(stacked_linear(x.double(), list(layers)), expected, strict=True):
+            torch.testing.assert_close(one, other)
+        layers[0].weight.fill_(1.0)  # an optimiser or a loader writes in place
+        torch.testing.assert_close(stacked_linear(x.double(), list(layers))[0], x.double().sum(-1, True).expand(2, 4))
+        layers[1].weight = nn.Parameter(torch.zeros(6, 8, dtype=torch.float64))  # replaced: no longer beside
+        assert not stacked_linear(x.double(), list(layers))[1].any()
+
+
+def test_laying_out_can_use_given_storage_without_copying() -> None:
+    layers, storage = filled([4, 6]), noise(10, 8, seed=7)
+    lay_side_by_side(layers, storage, copy=False)
+    assert torch.equal(layers[1].weight, storage[4:])
+    assert layers[0].weight.data_ptr() == storage.data_ptr()
+
+
+def test_layers_of_different_widths_of_input_are_left_alone() -> None:
+    one, other = filled([4])[0], filled([4], inputs=6)[0]
+    places = one.weight.data_ptr(), other.weight.data_ptr()
+    lay_side_by_side([one, other])
+    assert places == (one.weight.data_ptr(), other.weight.data_ptr())
+
+
+def test_the_groups_of_a_model_are_those_its_parts_name() -> None:
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = filled([4, 6])
+
+        def stacks(self) -> list[list[nn.Module]]:
+            return [[self.a, self.b]]
+
+    model = nn.Sequential(Part(), nn.Linear(3, 3), Part())
+    assert [len(group) for group in stacks_of(model)] == [2, 2]
+
+
+def test_construction_leaves_the_weights_to_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("initialised twice")
+
+    monkeypatch.setattr(nn.init, "kaiming_uniform_", refuse)
+    monkeypatch.setattr(nn.init, "normal_", refuse)
+    Linear(4, 4)
+    Embedding(4, 4)
