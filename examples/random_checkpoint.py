@@ -76,7 +76,7 @@ def _config(vocabulary: int, channels: int) -> MusicgenConfig:
             upsampling_ratios=[8, 5, 4, 4],
             codebook_size=_CODEBOOK_SIZE,
             hidden_size=64,
-            num_filters=8,
+            num_filters=4,
             use_causal_conv=False,
             use_conv_shortcut=False,
         ),

@@ -6,7 +6,7 @@ held by the plan (delays, processors, guidance, stopping) and by the step model,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -113,8 +113,8 @@ class Generation:
     def _flat(self, columns: Tensor, length: int) -> Tensor:
         return columns[..., :length].reshape(-1, length)  # (B, K, L) -> (B * K, length)
 
-    def steps(self) -> Iterator[Tensor]:
-        """Yields the tokens (B, K) of each new column as soon as it is decided."""
+    def steps(self) -> Generator[Tensor, None, None]:
+        """Yields the tokens (B, K) of each new column as soon as it is decided; closing it ends the streamer."""
         plan = self.plan
         items, streams, planned = plan.columns.shape
         try:

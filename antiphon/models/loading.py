@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -51,6 +52,7 @@ class Options:
         if self.torch_dtype is not None:
             if self.dtype is not None and dtype_of(self.dtype) != dtype_of(self.torch_dtype):
                 raise ParamError(f"dtype={self.dtype} and torch_dtype={self.torch_dtype}", expected="one of them")
+            warnings.warn("torch_dtype is the old spelling of dtype", DeprecationWarning, stacklevel=5)
             self.dtype = self.torch_dtype
         if self.device is not None and self.device_map is not None:
             raise ParamError("device and device_map were both given", expected="one of them")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +27,7 @@ from antiphon.models.musicgen_generation import (
     special_tokens,
     state_tuples,
 )
+from antiphon.models.musicgen_sound import decode, decode_apart, encode
 from antiphon.outputs import BaseModelOutput, GenerateEncoderDecoderOutput
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,9 @@ def _sound(
     """The codes (B, K, T) of a run, their sound (B, C, N), and how many samples of it are each item's own."""
     codes, counts = generation.codes(), generation.frame_counts()
     if config.independent_rows or min(counts) < codes.shape[-1]:
-        audio, lengths = _decode_apart(model, codes, counts, prompt)
+        audio, lengths = decode_apart(
+            model, codes, counts, offsets=prompt.offsets, silence=prompt.pad_samples, scales=prompt.scales
+        )
     else:
         audio = decode(model, codes, prompt.scales)
         lengths = [audio.shape[-1]] * len(codes)
@@ -283,72 +285,6 @@ def _repeated(prompt: Prompt, times: int) -> Prompt:
     columns = prompt.columns.repeat_interleave(times, dim=0)
     scales = expanded(prompt.scales, times) if isinstance(prompt.scales, Tensor) else prompt.scales
     return Prompt(columns, expanded(prompt.mask, times), each(prompt.offsets), scales, each(prompt.pad_samples))
-
-
-# sound
-
-
-def encode(model: Any, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Any]:
-    """The codes (B, K, T) of a sound (B, C, N), a stereo model's channels in turn; and its volumes, where kept.
-
-    Raises:
-        ParamError: the channels are not the model's, or the codec cuts the sound into segments.
-    """
-    codec = model.audio_encoder
-    values = values.to(device=codec.device, dtype=codec.dtype)
-    padding = None if padding is None else padding.to(codec.device)
-    channels = model.decoder.config.audio_channels
-    if channels == 2 and values.shape[1] != 2:
-        raise ParamError(
-            f"Expected stereo audio (2-channels) but example has {values.shape[1]} channel",
-            fix="Pass the same sound on both channels, or resample=True to the processor, which converts",
-        )
-    encoded = []
-    for channel in values.split(1, dim=1) if channels == 2 else [values]:
-        out = codec.encode(channel, padding_mask=padding, return_dict=True)
-        if out.audio_codes.shape[0] != 1:
-            raise ParamError(
-                f"Expected 1 frame in the audio code outputs, got {out.audio_codes.shape[0]} frames",
-                fix="Ensure chunking is disabled by setting chunk_length_s=None in the audio encoder",
-            )
-        encoded.append((out.audio_codes[0], out.audio_scales[0]))
-    codes = torch.stack([c for c, _ in encoded], dim=2).flatten(1, 2)  # (B, K, 2, T) -> (B, 2 K, T), left first
-    scales = [s for _, s in encoded]
-    return codes, None if scales[0] is None else torch.stack(scales, dim=1)  # (B, channels, 1)
-
-
-def decode(model: Any, codes: Tensor, scales: Tensor | None = None) -> Tensor:
-    """The sound (B, C, N) of codes (B, K, T); a stereo model's channels are decoded apart."""
-    codec = model.audio_encoder
-    codes = codes.to(codec.device)
-    channels = model.decoder.config.audio_channels
-    if not codes.shape[-1]:  # stopped before the first frame was whole
-        return torch.zeros((len(codes), channels, 0), device=codec.device, dtype=codec.dtype)
-    sounds = []
-    for channel in range(channels):
-        volume = None if scales is None else scales[:, channel]
-        # the codec counts volumes by segment; the reference passes one empty place an item
-        volumes = [None] * len(codes) if volume is None else [volume]
-        sounds.append(
-            codec.decode(codes[None, :, channel::channels], audio_scales=volumes, return_dict=True).audio_values
-        )
-    return torch.cat(sounds, dim=1) if channels == 2 else sounds[0]
-
-
-def _decode_apart(model: Any, codes: Tensor, counts: Sequence[int], prompt: Prompt) -> tuple[Tensor, list[int]]:
-    """Every row decoded by itself, so that no padding frame reaches its edges; rows are joined with silence."""
-    offsets = prompt.offsets or [0] * len(codes)
-    silence = prompt.pad_samples or [0] * len(codes)
-    rows = []
-    for number, count in enumerate(counts):
-        own = codes[number : number + 1, :, offsets[number] : max(count, offsets[number])]
-        scales = None if prompt.scales is None else prompt.scales[number : number + 1]
-        rows.append(decode(model, own, scales)[0])
-    total = max(row.shape[-1] + silent for row, silent in zip(rows, silence, strict=True))
-    audio = rows[0].new_zeros(len(rows), rows[0].shape[0], total)
-    for number, (row, silent) in enumerate(zip(rows, silence, strict=True)):
-        audio[number, :, silent : silent + row.shape[-1]] = row
-    return audio, [row.shape[-1] for row in rows]
 
 
 def _warn_beyond_window(model: Any, length: int) -> None:

@@ -110,7 +110,7 @@ def test_segments_are_encoded_each_by_itself_and_the_last_is_filled_up() -> None
 def test_segments_serve_every_length(segment: int, stride: int) -> None:
     codec = made()
     with torch.no_grad():
-        for length in range(1, 110):
+        for length in (1, 7, 25, 33, 41, 65, 73, 100, 109):
             codes, scales, missing = codec.encode(
                 noise(1, 1, length), None, codebooks=2, segment=segment, stride=stride
             )

@@ -70,13 +70,12 @@ def test_seeds_of_one_prompt_give_different_codes(mono: Pair) -> None:
 
 
 def test_sampled_codes_follow_the_softmax_of_the_scores(mono: Pair) -> None:
-    inputs = mono.processor(text=[PROMPTS[0]], return_tensors="pt")
-    asked = {"do_sample": True, "max_new_tokens": 7, "top_k": 0, "temperature": 0.5}
-    out = mono.ours.generate(
-        **inputs, **asked, seed=0, num_return_sequences=3000, return_dict_in_generate=True, output_scores=True
+    asked = {"do_sample": True, "max_new_tokens": 7, "top_k": 0, "temperature": 0.5, "guidance_scale": 1.0}
+    out = mono.ours.decoder.generate(
+        **asked, seed=0, num_return_sequences=3000, return_dict_in_generate=True, output_scores=True
     )
     chances = torch.softmax(out.scores[0][0].double(), dim=-1)  # the first codebook's first token
-    counts = torch.bincount(out.audio_codes[:, 0, 0], minlength=tiny.CODES).double()
+    counts = torch.bincount(out.sequences[:, 0, 0], minlength=tiny.CODES).double()
     likely = chances * 3000 >= 5
     expected = torch.cat([chances[likely], chances[~likely].sum()[None]]) * 3000
     observed = torch.cat([counts[likely], counts[~likely].sum()[None]])

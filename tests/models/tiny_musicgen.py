@@ -91,8 +91,8 @@ def spread(model: Any) -> None:
             if parameter.dim() > 1:
                 parameter.mul_(50 if "embed_tokens" in name else 8)
         if hasattr(model, "enc_to_dec_proj"):
-            model.enc_to_dec_proj.weight.mul_(8)
-            model.enc_to_dec_proj.bias.normal_()  # what pads would show if they were not masked
+            model.enc_to_dec_proj.weight.mul_(2)
+            model.enc_to_dec_proj.bias.normal_(std=0.3)  # what pads would show if they were not masked
 
 
 def processor(channels: int = 1) -> Any:
