@@ -9,6 +9,7 @@ import argparse
 import importlib
 import json
 import time
+from typing import Any
 
 
 def memory_mib() -> dict[str, float]:
@@ -18,8 +19,8 @@ def memory_mib() -> dict[str, float]:
     return {name: int(status[key].split()[0]) / 1024 for name, key in (("now", "VmRSS"), ("peak", "VmHWM"))}
 
 
-def main() -> None:
-    """Parses the arguments, measures, prints."""
+def parsed() -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("library", choices=["antiphon", "transformers"])
     parser.add_argument("checkpoint")
@@ -28,40 +29,55 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--touch", action="store_true", help="read every weight once after loading")
     parser.add_argument("--cache-dir")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def generated(model: Any, steps: int) -> dict[str, Any]:
+    """A call of ``steps`` new tokens with guidance, after a short one that pays for what is made once."""
+    import torch
+
+    torch.manual_seed(0)
+    tokens = torch.randint(3, 30000, (1, 16))
+    call = {
+        "input_ids": tokens,
+        "attention_mask": torch.ones_like(tokens),
+        "do_sample": True,
+        "top_k": 250,
+        "guidance_scale": 3.0,
+    }
+    model.generate(**call, max_new_tokens=8)
+    begun = time.perf_counter()
+    audio = model.generate(**call, max_new_tokens=steps)
+    took = time.perf_counter() - begun
+    return {
+        "generate_s": took,
+        "ms_per_step": 1000 * took / steps,
+        "samples": audio.shape[-1],
+        "generated": memory_mib(),
+    }
+
+
+def main() -> None:
+    """Measures and prints."""
+    args = parsed()
     start = time.perf_counter()
     import torch
 
     torch.set_num_threads(args.threads)
     torch_s = time.perf_counter() - start
     model_class = importlib.import_module(args.library).MusicgenForConditionalGeneration
-    result: dict[str, object] = {"import_torch_s": torch_s, "import_s": time.perf_counter() - start}
+    result: dict[str, Any] = {"import_torch_s": torch_s, "import_s": time.perf_counter() - start}
     access = {"cache_dir": args.cache_dir, "local_files_only": True} if args.cache_dir else {}
     begun = time.perf_counter()
     model = model_class.from_pretrained(args.checkpoint, dtype=getattr(torch, args.dtype), **access)
     result["load_s"] = time.perf_counter() - begun
     if args.touch:
-        begun = time.perf_counter()
         sum(float(p.detach().flatten()[::512].double().sum()) for p in model.parameters())
-        result["touch_s"] = time.perf_counter() - begun
+    result["touched_s"] = time.perf_counter() - begun
     result["ready_s"] = time.perf_counter() - start
     result["loaded"] = memory_mib()
     if args.steps:
-        torch.manual_seed(0)
-        tokens = torch.randint(3, 30000, (1, 16))
-        call = {
-            "input_ids": tokens,
-            "attention_mask": torch.ones_like(tokens),
-            "do_sample": True,
-            "top_k": 250,
-            "guidance_scale": 3.0,
-        }
-        model.generate(**call, max_new_tokens=8)  # the first call pays for what is made once
-        begun = time.perf_counter()
-        audio = model.generate(**call, max_new_tokens=args.steps)
-        took = time.perf_counter() - begun
-        result |= {"generate_s": took, "ms_per_step": 1000 * took / args.steps, "samples": audio.shape[-1]}
-        result["generated"] = memory_mib()
+        result |= generated(model, args.steps)
     print(json.dumps(result))
 
 

@@ -29,6 +29,7 @@ night day morning city forest deep high low old new wide rolling"""
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-/<>"
 _CODEBOOK_SIZE = 512
 _LAST_LAYER, _LAST_NAMES = 15, ("parametrizations.weight.original0", "bias")
+_SMOOTHED = {9: 4, 12: 4}  # upsampling layers and their strides: taps at random would put most of the sound at 8 kHz
 _RMS = 0.1  # of the sound of random codes; its peaks then stay below full scale
 _SPREAD = 0.9  # standard deviation of the logits: a choice, not a certainty
 
@@ -113,19 +114,37 @@ def _shape_decoder(model: MusicgenForConditionalGeneration) -> None:
 
 
 def _shape_codec(model: MusicgenForConditionalGeneration) -> None:
-    """Codebooks of random vectors, each half as loud as the one before; the last layer scaled to a fair level."""
+    """Codebooks of what the random encoder makes of noise that swells and fades, so that loud stays loud; and a decoder
+    whose upsampling interpolates, at a fair level.
+    """
     codec = model.audio_encoder
     tensors = codec.state_dict()  # by the documents' names; changed in place
-    for number in range(codec.config.num_quantizers):
-        table = tensors[f"quantizer.layers.{number}.codebook.embed"]
-        table.normal_(std=0.5**number)
-        tensors[f"quantizer.layers.{number}.codebook.embed_avg"].copy_(table)
-    scale, bias = (tensors[f"decoder.layers.{_LAST_LAYER}.conv.{name}"] for name in _LAST_NAMES)
-    codes = torch.randint(0, _CODEBOOK_SIZE, (1, 1, codec.config.num_quantizers, 200))
-    sound = codec.decode(codes, [None]).audio_values
-    bias -= sound.mean()
-    bias *= _RMS / sound.std()
-    scale *= _RMS / sound.std()
+    books = codec.config.num_quantizers
+    frames = 2 * _CODEBOOK_SIZE
+    swell = torch.rand(frames // 4).repeat_interleave(4 * codec.config.hop_length) ** 3
+    noise = (torch.randn(swell.shape) * swell).cumsum(-1)
+    noise = (noise - torch.nn.functional.avg_pool1d(noise[None], 641, 1, 320)[0])[None, None]
+    _level(tensors, "encoder", codec.encoder(noise / noise.abs().max()), rms=1.0)
+    latents = codec.encoder(noise / noise.abs().max())[0].T  # (frames, width)
+    for number in range(books):
+        table = latents[torch.randperm(len(latents))[:_CODEBOOK_SIZE]]
+        for name in ("embed", "embed_avg"):
+            tensors[f"quantizer.layers.{number}.codebook.{name}"].copy_(table)
+        latents = latents - table[torch.cdist(latents, table).argmin(dim=-1)] + 0.05 * torch.randn_like(latents)
+    for layer, stride in _SMOOTHED.items():
+        kernel = tensors[f"decoder.layers.{layer}.conv.parametrizations.weight.original1"]  # (in, out, 2 * stride)
+        ramp = (torch.arange(2 * stride) + 0.5) / stride
+        kernel.copy_(kernel[..., :1] * torch.minimum(ramp, 2 - ramp))
+    codes = torch.randint(0, _CODEBOOK_SIZE, (1, 1, books, 400))
+    _level(tensors, "decoder", codec.decode(codes, [None]).audio_values, rms=_RMS)
+
+
+def _level(tensors: dict[str, torch.Tensor], part: str, output: torch.Tensor, *, rms: float) -> None:
+    """Changes the last layer of a part so that its ``output`` (1, C, N) would have no mean and this level."""
+    scale, bias = (tensors[f"{part}.layers.{_LAST_LAYER}.conv.{name}"] for name in _LAST_NAMES)
+    gain = rms / (output - output.mean(-1, keepdim=True)).square().mean().sqrt()
+    bias.copy_((bias - output.mean(-1)[0]) * gain)
+    scale *= gain
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from antiphon import __version__
 from antiphon.cli import generate, info, pull
-from antiphon.cli.terminal import is_live, put, say, show_log
+from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
 
 OK, FAILED, MISUSED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -56,11 +56,11 @@ def run(arguments: Sequence[str]) -> int:
 
     With ``ANTIPHON_DEBUG=1`` errors are raised instead.
     """
-    show_log()
     if not is_live(sys.stderr):
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        code = _run(list(arguments))
+        with shown_log():
+            code = _run(list(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -77,6 +77,10 @@ def _run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _misused(error)
     except BrokenPipeError:
+        raise
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # typer ends the process itself then
+            raise error.__context__ from None
         raise
     except Exception as error:
         if os.environ.get("ANTIPHON_DEBUG", "") not in ("", "0"):

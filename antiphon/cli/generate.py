@@ -48,6 +48,7 @@ def generate(
 
     Without -o the files are called after the prompt and the seed. An existing file is kept: the new one gets a number.
     """
+    prompts = [_as_text(prompt) for prompt in prompts]
     settings = {
         "seconds": seconds,
         "guidance": guidance,
@@ -70,6 +71,11 @@ def generate(
         factor = (time.monotonic() - started) / sum(piece.seconds for piece in pieces)
         for piece in pieces:
             _write(piece, outputs, factor, as_json)
+
+
+def _as_text(argument: str) -> str:
+    """An argument as text in UTF-8, whatever the locale took it for; bytes that are none stay marked."""
+    return os.fsencode(argument).decode("utf-8", "surrogateescape")
 
 
 def _check(prompts: list[str], settings: dict[str, Any], seed: int | None) -> None:

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -63,9 +65,15 @@ class _Handler(logging.Handler):
         say(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def show_log() -> None:
-    """Sends Antiphon's warnings to stderr; calling it again changes nothing."""
+@contextmanager
+def shown_log() -> Iterator[None]:
+    """Sends Antiphon's warnings to stderr while the block runs."""
     logger = logging.getLogger("antiphon")
-    if not any(isinstance(handler, _Handler) for handler in logger.handlers):
-        logger.addHandler(_Handler(logging.WARNING))
-        logger.propagate = False
+    handler, propagated = _Handler(logging.WARNING), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated

@@ -7,7 +7,7 @@ import difflib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "HONOURED",
     "KEPT",
     "GenerationConfig",
+    "local_folder",
     "refuse_unknown",
     "require_single_beam",
     "resolve",
@@ -39,8 +40,8 @@ _DECODERS = ("decoder", "generator", "text_config")
 _RECORDED = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
 
-def resolve_folder(name: str | os.PathLike[str], *, subfolder: str = "", **hub_kwargs: Any) -> Path:
-    """The folder of a checkpoint. This one knows local folders only; code that knows the Hub puts its own here.
+def local_folder(name: str | os.PathLike[str], *, subfolder: str = "", **hub_kwargs: Any) -> Path:
+    """The folder of a checkpoint on this machine; what comes with access to the Hub changes nothing.
 
     Raises:
         CheckpointError: there is no such folder, or ``subfolder`` leads out of it.
@@ -54,6 +55,10 @@ def resolve_folder(name: str | os.PathLike[str], *, subfolder: str = "", **hub_k
             f"subfolder={subfolder!r} leads out of {os.fspath(name)!r}", expected="a folder inside it"
         )
     return inner if subfolder else folder
+
+
+# Code that knows the Hub puts its own here.
+resolve_folder: Callable[..., Path] = local_folder
 
 
 class GenerationConfig:

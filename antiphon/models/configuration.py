@@ -19,6 +19,7 @@ from antiphon.checkpoints import hub
 from antiphon.checkpoints.json_files import read_json, write_json
 from antiphon.errors import ConfigError
 from antiphon.models import registry
+from antiphon.nn.mlp import activation
 
 CONFIG_NAME = "config.json"
 
@@ -27,6 +28,10 @@ HUB_ACCESS = ("revision", "token", "cache_dir", "local_files_only", "subfolder",
 
 # Larger than any dimension of any published model; a file that says more is wrong, and building from it would hang.
 _LARGEST = 2**24
+# The same for what is counted in layers or codebooks, each of which is an object of its own.
+_MOST_PARTS = 4096
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 # keys every configuration has, with their defaults
 _COMMON: dict[str, Any] = {
@@ -42,13 +47,13 @@ _COMMON: dict[str, Any] = {
 
 def dtype_of(value: Any) -> torch.dtype | None:
     """A torch dtype from a dtype, a name (``"bfloat16"``, ``"torch.bfloat16"``, ``"bf16"``) or ``None``."""
-    if value is None or isinstance(value, torch.dtype):
-        return value
+    if value is None:
+        return None
     short = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
     name = str(value).removeprefix("torch.")
     dtype = getattr(torch, short.get(name, name), None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ConfigError(f"dtype={value!r}", expected="float32, float16, bfloat16, float64 or a torch dtype")
+    if not isinstance(dtype, torch.dtype) or dtype not in _DTYPES:
+        raise ConfigError(f"dtype={value!r}", expected="float32, float16, bfloat16 or float64")
     return dtype
 
 
@@ -62,7 +67,7 @@ class PreTrainedConfig:
     Class attributes:
         model_type: the name files know it by. attribute_map: other names of fields.
         sub_configs: fields that hold configurations, with the ``model_type`` each has when it does not say.
-        positive: int fields that must be at least 1.
+        positive: int fields that must be at least 1. counts: int fields that say how many parts there are.
 
     Raises:
         ConfigError: a field of the wrong type or out of range, named in the message.
@@ -72,6 +77,7 @@ class PreTrainedConfig:
     attribute_map: ClassVar[dict[str, str]] = {}
     sub_configs: ClassVar[dict[str, str]] = {}
     positive: ClassVar[tuple[str, ...]] = ()
+    counts: ClassVar[tuple[str, ...]] = ()
     _fields: ClassVar[dict[str, Any]] = {}
     dtype: torch.dtype | None
     _attn_implementation: str | None
@@ -145,9 +151,10 @@ class PreTrainedConfig:
             value = getattr(self, name)
             if name not in self.sub_configs and not _is_kind(value, hints[name]):
                 raise ConfigError(f"{type(self).__name__}.{name}={value!r}", expected=_kind_text(hints[name]))
-            low = 1 if name in self.positive else None
-            if type(value) is int and not ((low is None or low <= value) and value <= _LARGEST):
-                expected = f"an integer in {low if low is not None else '...'}..{_LARGEST}"
+            low = 1 if name in self.positive else 0 if name in self.counts else None
+            high = _MOST_PARTS if name in self.counts else _LARGEST
+            if type(value) is int and not ((low is None or low <= value) and value <= high):
+                expected = f"an integer in {low if low is not None else '...'}..{high}"
                 raise ConfigError(f"{type(self).__name__}.{name}={value!r}", expected=expected)
         self.validate_architecture()
 
@@ -232,6 +239,8 @@ class PreTrainedConfig:
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
         """A configuration from plain values; ``kwargs`` win over them."""
+        if not isinstance(config_dict, dict):
+            raise ConfigError(f"{config_dict!r} for a {cls.__name__}", expected="an object with its fields")
         values = {k: v for k, v in config_dict.items() if k not in ("transformers_version", "antiphon_version")}
         return cls(**{**values, **kwargs})
 
@@ -283,6 +292,15 @@ class PreTrainedConfig:
 
 
 PretrainedConfig = PreTrainedConfig
+
+
+def check_activation(config: PreTrainedConfig, field: str, name: Any) -> None:
+    """Raises ``ConfigError`` naming ``field`` unless ``name`` is an activation function, or the name of one."""
+    try:
+        activation(name)
+    except ConfigError as error:
+        stated = getattr(config, field)
+        raise ConfigError(f"{type(config).__name__}.{field}={stated!r}", expected=error.expected) from error
 
 
 def _plain(value: Any) -> Any:

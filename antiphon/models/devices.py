@@ -44,6 +44,18 @@ def device_of(name: Any) -> torch.device:
     return device
 
 
+def whole_device(device: Any, device_map: Any) -> torch.device | None:
+    """The one device that both arguments of a loader come to; ``None`` where a map names parts, or nothing is named.
+
+    Raises:
+        ParamError: this machine has no such device.
+    """
+    target = device if device_map is None else device_map
+    if target is None or isinstance(target, dict):
+        return None
+    return device_of("auto" if target in ("balanced", "balanced_low_0", "sequential") else target)
+
+
 def place(model: nn.Module, device: Any, device_map: Any) -> None:
     """Moves a model: whole to ``device``, or its parts as ``device_map`` says (a device, ``"auto"``, or prefixes)."""
     if isinstance(device_map, dict):
@@ -54,11 +66,9 @@ def place(model: nn.Module, device: Any, device_map: Any) -> None:
                 raise ParamError(f"device_map names {prefix!r}", expected=f"a part of the model, such as {known}")
             parts[prefix].to(device_of(target))
         return
-    target = device if device_map is None else device_map
-    if target is not None:
-        wanted = device_of("auto" if target in ("balanced", "balanced_low_0", "sequential") else target)
-        if wanted.type != "cpu":
-            model.to(wanted)
+    wanted = whole_device(device, device_map)
+    if wanted is not None and wanted.type != "cpu":
+        model.to(wanted)
 
 
 def available_bytes() -> int | None:

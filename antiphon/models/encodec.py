@@ -15,7 +15,7 @@ from antiphon.codecs.seanet import SEANetShape
 from antiphon.errors import ConfigError, ParamError
 from antiphon.models.configuration import PreTrainedConfig
 from antiphon.models.pretrained import PreTrainedModel, returned
-from antiphon.nn.conv import NORMS, Conv1d, ConvTranspose1d
+from antiphon.nn.conv import NORMS, PAD_MODES, Conv1d, ConvTranspose1d
 from antiphon.outputs import ModelOutput
 
 
@@ -38,6 +38,7 @@ class EncodecConfig(PreTrainedConfig):
         "compress",
         "codebook_size",
     )
+    counts: ClassVar[tuple[str, ...]] = ("num_residual_layers", "num_lstm_layers")
 
     target_bandwidths: list[float] = [1.5, 3.0, 6.0, 12.0, 24.0]  # noqa: RUF012  # copied for every instance
     sampling_rate: int = 24_000
@@ -70,14 +71,34 @@ class EncodecConfig(PreTrainedConfig):
     def validate_architecture(self) -> None:
         if self.norm_type not in NORMS[:2]:
             raise ConfigError(f"EncodecConfig.norm_type={self.norm_type!r}", expected=f"one of {NORMS[:2]}")
-        if not self.upsampling_ratios or min(self.upsampling_ratios) < 1:
-            raise ConfigError(f"EncodecConfig.upsampling_ratios={self.upsampling_ratios}", expected="positive factors")
-        if not self.target_bandwidths or min(self.target_bandwidths) <= 0:
-            raise ConfigError(f"EncodecConfig.target_bandwidths={self.target_bandwidths}", expected="kbit/s above 0")
+        if self.pad_mode not in PAD_MODES:
+            raise ConfigError(f"EncodecConfig.pad_mode={self.pad_mode!r}", expected=f"one of {PAD_MODES}")
+        if not 1 <= len(self.upsampling_ratios) <= 16 or min(self.upsampling_ratios) < 1 or self.hop_length > 2**24:
+            raise ConfigError(
+                f"EncodecConfig.upsampling_ratios={self.upsampling_ratios}", expected="1 to 16 positive factors"
+            )
         if 2 ** (self.codebook_size.bit_length() - 1) != self.codebook_size:
             raise ConfigError(f"EncodecConfig.codebook_size={self.codebook_size}", expected="a power of 2")
         if self.audio_channels > 2:
             raise ConfigError(f"EncodecConfig.audio_channels={self.audio_channels}", expected="1 or 2")
+        if self.compress > self.num_filters:
+            raise ConfigError(
+                f"EncodecConfig.compress={self.compress}", expected=f"at most num_filters={self.num_filters}"
+            )
+        if not self.target_bandwidths or min(self.target_bandwidths) <= 0 or not 1 <= self.num_quantizers <= 4096:
+            raise ConfigError(
+                f"EncodecConfig.target_bandwidths={self.target_bandwidths}",
+                expected="kbit/s above 0, the last of them enough for 1 to 4096 codebooks",
+            )
+        self._validate_segments()
+
+    def _validate_segments(self) -> None:
+        if self.chunk_length_s is not None and not (self.chunk_length or 0) >= 1:
+            raise ConfigError(f"EncodecConfig.chunk_length_s={self.chunk_length_s}", expected="at least one sample")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise ConfigError(f"EncodecConfig.overlap={self.overlap}", expected="0 or more, less than 1")
+        if not 0 <= self.trim_right_ratio <= 1:
+            raise ConfigError(f"EncodecConfig.trim_right_ratio={self.trim_right_ratio}", expected="0 to 1")
 
     @property
     def chunk_length(self) -> int | None:

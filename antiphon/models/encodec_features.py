@@ -82,7 +82,7 @@ class EncodecFeatureExtractor(SequenceFeatureExtractor):
         sounds = [self._sound(item, sampling_rate, resample) for item in _as_list(raw_audio)]
         if padding and truncation:
             raise ParamError("padding and truncation were both set", expected="one of them")
-        padding = True if padding is None and not truncation else padding
+        padding = True if padding is None else padding
         longest = max_length
         if self.chunk_stride is not None and self.chunk_length is not None and max_length is None:
             lengths = [len(sound) for sound in sounds]
@@ -101,7 +101,9 @@ class EncodecFeatureExtractor(SequenceFeatureExtractor):
         values = [sound[:, None].T if sound.ndim == 1 else sound.T for sound in batch.pop("input_values")]
         result: dict[str, Any] = {"input_values": values}
         if padding:
-            result["padding_mask"] = batch.pop("attention_mask")
+            masks = batch.pop("attention_mask")
+            # one array, as the reference gives it, unless max_length left the sounds of different lengths
+            result["padding_mask"] = np.stack(masks) if len({len(mask) for mask in masks}) == 1 else masks
         return BatchFeature(result, tensor_type=return_tensors)
 
     def _sound(self, audio: Any, rate_hz: Any, convert: bool) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -16,10 +17,12 @@ from antiphon.checkpoints import hub, names, store
 from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamError, unknown_argument
 from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS, PreTrainedConfig, dtype_of
-from antiphon.models.devices import available_bytes, device_of, on_network, place
+from antiphon.models.devices import available_bytes, on_network, place, whole_device
 from antiphon.models.pretrained import PreTrainedModel, report
 from antiphon.models.quantized import quantize_int8
 from antiphon.nn.linear import plain_layers, stacks_of
+
+log = logging.getLogger(__name__)
 
 # Names that older files hold and no model needs: tables that are computed.
 _STRAYS = (r".*embed_positions\.weights$", r".*position_ids$", r".*rotary_emb\.inv_freq$")
@@ -56,6 +59,7 @@ class Options:
             self.dtype = self.torch_dtype
         if self.device is not None and self.device_map is not None:
             raise ParamError("device and device_map were both given", expected="one of them")
+        whole_device(self.device, self.device_map)  # refused here, before anything is read
 
 
 def load(
@@ -76,9 +80,9 @@ def load(
     with store.open_weights(folder, variant=options.variant, use_safetensors=options.use_safetensors) as weights:
         dtype = _chosen_dtype(options.dtype, made, weights)
         model = _on_meta(cls, made)
+        _check_memory(model, dtype, options.force)
         stored = _stored_names(weights, model, prefix)
         info = _fit(model, weights, stored, options)
-        _check_memory(model, dtype, options.force)
         left_out = {n for kind in info for n in kind}
         views = _views(model, weights, stored, dtype, left_out) if _may_map(folder, options) else {}
         mapped = {n for n, place in model.state_dict(keep_vars=True).items() if id(place) in views}
@@ -89,6 +93,8 @@ def load(
     if options.load_in_8bit:
         quantize_int8(model)
     place(model, options.device, options.device_map)
+    if dtype is torch.float16 and model.device.type == "cpu":
+        log.warning("float16 on a CPU is slow and overflows easily: dtype='bfloat16' or 'float32' suits it better")
     if model.can_generate():
         model.generation_config = _generation_config(folder, made)
     model.eval()
@@ -126,7 +132,7 @@ def _configured(cls: type[PreTrainedModel], folder: Path, config: Any, overrides
     stated = values.get("model_type", own.model_type)
     prefix = ""
     if stated != own.model_type:
-        if stated not in cls.sections:
+        if not isinstance(stated, str) or stated not in cls.sections:
             fitting = [own.model_type, *cls.sections]
             raise ConfigError(
                 f"{folder} holds a model of type {stated!r}, which {cls.__name__} cannot read",
@@ -239,8 +245,8 @@ def _may_map(folder: Path, options: Options) -> bool:
     short. Files in the Hub's cache are replaced, never changed in place, so these are mapped where the call does not
     say otherwise; folders that people write into are copied, and so is what lies on a network.
     """
-    where = options.device if options.device_map is None else options.device_map
-    on_cpu = where is None or (not isinstance(where, dict) and device_of(where).type == "cpu")
+    device = whole_device(options.device, options.device_map)
+    on_cpu = not isinstance(options.device_map, dict) and (device is None or device.type == "cpu")
     if not on_cpu or options.copy:
         return False
     return options.copy is False or (hub.is_cached(folder) and not on_network(folder))

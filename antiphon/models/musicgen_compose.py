@@ -22,6 +22,7 @@ from antiphon.models.musicgen_generation import (
     expanded,
     guided,
     per_step,
+    prompt_codes,
     resolved,
     run,
     special_tokens,
@@ -88,7 +89,7 @@ def generate(
     if config.batch_invariant:
         return _one_by_one(model, config, given, callers, left_open)
     encoder_outputs, padding = _text(model, config, given)
-    items = _item_count(given, encoder_outputs)
+    items = _item_count(given, encoder_outputs, model.decoder.num_codebooks)
     start, _ = special_tokens(config, model.decoder.config.vocab_size)
     prompt = _prompt(model, config, given, items, start)
     length = precedence.resolve_length(config, prompt.columns.shape[-1], max_length_is_default=left_open)
@@ -166,6 +167,8 @@ def _text(model: Any, config: GenerationConfig, given: dict[str, Any]) -> tuple[
     if padding is None:
         rows, places = (tokens if tokens is not None else given["inputs_embeds"]).shape[:2]
         padding = torch.ones((rows, places), dtype=torch.long, device=device)
+    if tokens is not None:
+        _check_text(tokens, model.config.text_encoder.vocab_size)
     wanted = bool(config.return_dict_in_generate)
     outputs = model.text_encoder(
         input_ids=None if tokens is None else tokens.to(device),
@@ -176,6 +179,17 @@ def _text(model: Any, config: GenerationConfig, given: dict[str, Any]) -> tuple[
         return_dict=True,
     )
     return outputs, padding
+
+
+def _check_text(tokens: Tensor, vocabulary: int) -> None:
+    """Refuses ids without an embedding, whose look-up would end a process's use of a GPU."""
+    low, high = (int(tokens.min()), int(tokens.max())) if tokens.numel() else (0, 0)
+    if not (low >= 0 and high < vocabulary):
+        raise ParamError(
+            f"input_ids between {low} and {high}",
+            expected=f"0 to {vocabulary - 1}",
+            fix="Use the tokenizer that belongs to this checkpoint",
+        )
 
 
 def _conditions(
@@ -205,12 +219,15 @@ def _conditions(
     )
 
 
-def _item_count(given: dict[str, Any], encoder_outputs: Any) -> int:
+def _item_count(given: dict[str, Any], encoder_outputs: Any, codebooks: int) -> int:
     if encoder_outputs is not None:
         return int(encoder_outputs.last_hidden_state.shape[0])
-    for name in ("input_values", "decoder_input_ids"):
+    for name in ("input_ids", "inputs_embeds", "input_values"):
         if name in given:
             return int(given[name].shape[0])
+    codes = given.get("decoder_input_ids")
+    if isinstance(codes, Tensor) and codes.dim() > 1:
+        return max(1, codes.shape[0] if codes.dim() == 3 else codes.shape[0] // codebooks)
     return 1
 
 
@@ -222,14 +239,10 @@ def _prompt(model: Any, config: GenerationConfig, given: dict[str, Any], items: 
     first = torch.full((items, codebooks, 1), start, dtype=torch.long, device=device)
     mask = given.get("decoder_attention_mask")
     if "decoder_input_ids" in given:
-        codes = given["decoder_input_ids"].to(device)
-        if codes.shape[-2] % codebooks or codes.is_floating_point():
-            raise ParamError(
-                f"decoder_input_ids of shape {tuple(codes.shape)} and dtype {codes.dtype}",
-                expected=f"int64 (batch * {codebooks}, columns)",
-            )
-        codes = codes.reshape(-1, codebooks, codes.shape[-1])
-        _check_prompt_codes(codes, model.decoder.config.vocab_size, items)
+        vocabulary = model.decoder.config.vocab_size
+        codes = prompt_codes(given["decoder_input_ids"], codebooks, vocabulary, name="decoder_input_ids").to(device)
+        if codes.shape[0] != items:
+            raise ParamError(f"{items} texts and decoder_input_ids of {len(codes)} items", expected="equal numbers")
         if bool((codes[..., 0] == start).any()):
             return Prompt(codes, mask)
         if mask is not None:
@@ -244,15 +257,6 @@ def _prompt(model: Any, config: GenerationConfig, given: dict[str, Any], items: 
         return _independent_prompt(model, values, padding, first)
     codes, scales = encode(model, values, padding)
     return Prompt(torch.cat([first, codes.to(device)], dim=-1), mask, scales=scales)
-
-
-def _check_prompt_codes(codes: Tensor, vocabulary: int, items: int) -> None:
-    if codes.shape[0] != items:
-        raise ParamError(f"{items} texts and decoder_input_ids of {codes.shape[0]} items", expected="equal numbers")
-    if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) <= vocabulary):
-        raise ParamError(
-            f"decoder_input_ids between {int(codes.min())} and {int(codes.max())}", expected=f"0 to {vocabulary}"
-        )
 
 
 def _independent_prompt(model: Any, values: Tensor, padding: Tensor, first: Tensor) -> Prompt:
@@ -305,9 +309,10 @@ def _warn_beyond_window(model: Any, length: int) -> None:
 
 def _one_by_one(model: Any, config: GenerationConfig, given: dict[str, Any], callers: Callers, left_open: bool) -> Any:
     """Each item computed by itself: no rounding of it depends on its neighbours."""
-    items = _item_count(given, None) if "input_ids" not in given else given["input_ids"].shape[0]
-    if "encoder_outputs" in given:
-        items = given["encoder_outputs"][0].shape[0]
+    from antiphon.models.musicgen import as_encoder_outputs
+
+    texts = as_encoder_outputs(given.get("encoder_outputs"))
+    items = _item_count(given, texts, model.decoder.num_codebooks)
     times = config.num_return_sequences or 1
     seeds = item_seeds(config.seed, items * times) if is_sampling(config) else [None] * (items * times)
     outputs = []

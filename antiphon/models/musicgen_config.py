@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from antiphon.errors import ConfigError
-from antiphon.models.configuration import PreTrainedConfig
+from antiphon.models.configuration import PreTrainedConfig, check_activation
 
 
 class MusicgenDecoderConfig(PreTrainedConfig):
@@ -26,6 +26,7 @@ class MusicgenDecoderConfig(PreTrainedConfig):
         "num_codebooks",
         "audio_channels",
     )
+    counts: ClassVar[tuple[str, ...]] = ("num_hidden_layers", "num_codebooks")
 
     vocab_size: int = 2048
     max_position_embeddings: int = 2048
@@ -66,6 +67,7 @@ class MusicgenDecoderConfig(PreTrainedConfig):
                 f"MusicgenDecoderConfig.num_codebooks={self.num_codebooks}",
                 expected=f"a multiple of audio_channels={self.audio_channels}",
             )
+        check_activation(self, "activation_function", self.activation_function)
         for name in ("dropout", "attention_dropout", "activation_dropout", "layerdrop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"MusicgenDecoderConfig.{name}={getattr(self, name)}", expected="0 to 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,9 +186,11 @@ def run(
         ),
     )
     generation = Generation(steps, plan)
-    for column in generation.steps():
-        if on_column is not None:
-            on_column(column)
+    # closed at once where on_column raises: the streamer must hear the end then, not when the garbage is collected
+    with closing(generation.steps()) as columns:
+        for column in columns:
+            if on_column is not None:
+                on_column(column)
     return generation, seeds, steps.cache
 
 
@@ -265,7 +268,7 @@ def generate_decoder_only(
     start, _ = special_tokens(config, vocabulary)
     prompt = inputs if inputs is not None else given.get("input_ids")
     memory, padding = given.get("encoder_hidden_states"), given.get("encoder_attention_mask")
-    prompt = _standalone_prompt(prompt, memory, start, codebooks).to(decoder.device)
+    prompt = _standalone_prompt(prompt, memory, start, codebooks, vocabulary).to(decoder.device)
     length = precedence.resolve_length(
         config, prompt.shape[-1], max_length_is_default=left_open, ceiling=decoder.config.max_position_embeddings
     )
@@ -300,13 +303,40 @@ def generate_decoder_only(
     )
 
 
-def _standalone_prompt(prompt: Tensor | None, memory: Tensor | None, start: int, codebooks: int) -> Tensor:
+def prompt_codes(codes: Any, codebooks: int, vocabulary: int, *, name: str) -> Tensor:
+    """Flattened codes (B * K, L0), or (B, K, L0), as (B, K, L0), seen to be codes or the token after them.
+
+    Raises:
+        ParamError: another shape or type, or a code without an embedding, which would end a process's use of a GPU.
+    """
+    shape = tuple(getattr(codes, "shape", ()))
+    kind = codes.dtype if isinstance(codes, Tensor) else type(codes).__name__
+    whole = isinstance(codes, Tensor) and codes.dtype in (
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+    )
+    if not whole or len(shape) not in (2, 3) or shape[-2] % codebooks or not shape[-1]:
+        raise ParamError(
+            f"{name} of shape {shape} and type {kind}",
+            expected=f"int64 (batch * {codebooks}, columns), 1 or more of them",
+        )
+    low, high = (int(codes.min()), int(codes.max())) if codes.numel() else (0, 0)
+    if not (low >= 0 and high <= vocabulary):
+        raise ParamError(f"{name} between {low} and {high}", expected=f"0 to {vocabulary}")
+    flat: Tensor = codes.reshape(-1, codebooks, shape[-1]).to(torch.int64)
+    return flat
+
+
+def _standalone_prompt(
+    prompt: Tensor | None, memory: Tensor | None, start: int, codebooks: int, vocabulary: int
+) -> Tensor:
     """The columns (B, K, L0) of a flattened prompt (B * K, L0); the start column alone where there is none."""
     if prompt is None:
         return torch.full((1 if memory is None else memory.shape[0], codebooks, 1), start, dtype=torch.long)
-    if prompt.shape[0] % codebooks:
-        raise ParamError(f"inputs with {prompt.shape[0]} rows", expected=f"a multiple of {codebooks} codebooks")
-    return prompt.reshape(-1, codebooks, prompt.shape[-1])
+    return prompt_codes(prompt, codebooks, vocabulary, name="input_ids")
 
 
 def _reference_mask(prompt: Tensor, pad: int | None) -> Tensor | None:

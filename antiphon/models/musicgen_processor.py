@@ -8,8 +8,11 @@ import numpy as np
 import torch
 
 from antiphon.batch import BatchFeature
-from antiphon.errors import ParamError
+from antiphon.errors import ParamError, unknown_argument
 from antiphon.models.processing import ProcessorMixin
+
+# what the feature extractor takes beside what the processor names itself
+_FOR_SOUND = ("resample", "truncation", "max_length")
 
 
 class MusicgenProcessor(ProcessorMixin):
@@ -46,6 +49,10 @@ class MusicgenProcessor(ProcessorMixin):
         """
         if audio is None and text is None:
             raise ParamError("neither text nor audio was given", expected="at least one of them")
+        if text is None:
+            for name in kwargs:
+                if name not in _FOR_SOUND:
+                    raise unknown_argument(name, (*_FOR_SOUND, "text", "padding"), where="the processor")
         for_audio = {name: kwargs.pop(name) for name in ("resample",) if name in kwargs}
         shared = {} if padding is None else {"padding": padding}
         inputs: dict[str, Any] = {}

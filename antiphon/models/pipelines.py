@@ -16,6 +16,7 @@ from antiphon.models.devices import device_of
 # Columns to make when neither the call nor the checkpoint says how many.
 _NEW_TOKENS = 256
 
+_OWN = ("forward_params", "generate_kwargs")
 _LOADING = ("dtype", "torch_dtype", "device_map", "attn_implementation", *HUB_ACCESS)
 
 
@@ -148,6 +149,10 @@ def pipeline(
     for ignored in ("framework", "use_fast", "trust_remote_code"):
         kwargs.pop(ignored, None)
     loading = {name: kwargs.pop(name) for name in _LOADING if name in kwargs}
+    for name in kwargs:
+        if name not in _OWN:
+            known = [*_OWN, *_LOADING, "task", "model", "config", "tokenizer", "device", "model_kwargs"]
+            raise unknown_argument(name, known, where="pipeline")
     access = {name: value for name, value in loading.items() if name in HUB_ACCESS}
     if isinstance(model, torch.nn.Module):
         if "dtype" in loading or "torch_dtype" in loading:

@@ -15,6 +15,7 @@ from antiphon.checkpoints.keys import KeyTable
 from antiphon.checkpoints.store import write_weights
 from antiphon.errors import CheckpointError, ConfigError, ParamError
 from antiphon.models.configuration import PreTrainedConfig
+from antiphon.models.quantized import Int8Linear
 from antiphon.nn.attention import IMPLEMENTATIONS, Attention
 from antiphon.nn.linear import lay_side_by_side, stacks_of
 from antiphon.nn.transformer import Record, Transformer
@@ -284,17 +285,20 @@ class PreTrainedModel(nn.Module):
         pickle. ``push_to_hub=True`` is refused: upload the folder with ``huggingface_hub``.
 
         Raises:
-            CheckpointError: the folder cannot be written.
+            CheckpointError: the folder cannot be written. ParamError: weights in eight bits, which no file holds.
         """
         if push_to_hub:
             raise ParamError("push_to_hub=True", fix="Save, then run: huggingface-cli upload <repo> <folder>")
         if not is_main_process:
             return
-        folder = Path(save_directory)
-        if folder.exists() and not folder.is_dir():
-            raise CheckpointError(f"{folder} is a file", expected="a folder to save into")
+        small = next((name for name, part in self.named_modules() if isinstance(part, Int8Linear)), None)
+        if small is not None:
+            raise ParamError(
+                f"{type(self).__name__} holds weights in 8 bits, such as {small}, which cannot be saved",
+                fix="Load it without load_in_8bit, and save that",
+            )
+        folder = _folder_to_save_into(save_directory)
         tensors = self._tensors_to_save() if state_dict is None else dict(state_dict)
-        folder.mkdir(parents=True, exist_ok=True)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = self.dtype
         write_weights(
@@ -314,6 +318,19 @@ class PreTrainedModel(nn.Module):
         """This model and the documented models inside it, each with the prefix of its tensors."""
         found = [(n + "." if n else "", m) for n, m in self.named_modules() if isinstance(m, PreTrainedModel)]
         return found
+
+
+def _folder_to_save_into(name: str | os.PathLike[str]) -> Path:
+    folder = Path(name)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise CheckpointError(f"{folder} is a file", expected="a folder to save into")
+        folder.mkdir(parents=True, exist_ok=True)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"the folder {str(folder)[:200]!r} cannot be made: {error.strerror}") from error
+    return folder
 
 
 def _prefixed(prefix: str, names: Any) -> list[str]:

@@ -54,7 +54,7 @@ def model_class(model_type: Any, role: str) -> Any:
     Raises:
         ConfigError: the type is unknown, or has no class in that role.
     """
-    if model_type not in _MODELS:
+    if not isinstance(model_type, str) or model_type not in _MODELS:
         raise ConfigError(f"model_type {model_type!r}", expected=f"one of {model_types()}")
     module, roles = _MODELS[model_type]
     if role not in roles:

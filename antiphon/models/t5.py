@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from antiphon.checkpoints.keys import KeyTable
 from antiphon.encoders.t5 import T5Encoder
 from antiphon.errors import ConfigError, ParamError
-from antiphon.models.configuration import PreTrainedConfig
+from antiphon.models.configuration import PreTrainedConfig, check_activation
 from antiphon.models.pretrained import PreTrainedModel, recorded, returned
 from antiphon.outputs import BaseModelOutput
 
@@ -25,6 +25,7 @@ class T5Config(PreTrainedConfig):
         "head_dim": "d_kv",
     }
     positive: ClassVar[tuple[str, ...]] = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads")
+    counts: ClassVar[tuple[str, ...]] = ("num_layers",)
 
     vocab_size: int = 32128
     d_model: int = 512
@@ -60,6 +61,18 @@ class T5Config(PreTrainedConfig):
                 f"T5Config.feed_forward_proj={self.feed_forward_proj!r}",
                 expected="'relu', 'gated-gelu' or gated-<name>",
             )
+        check_activation(self, "feed_forward_proj", self.dense_act_fn)
+        buckets, farthest = self.relative_attention_num_buckets, self.relative_attention_max_distance
+        if buckets < 4:  # two directions, each with at least one exact and one wider bucket
+            raise ConfigError(f"T5Config.relative_attention_num_buckets={buckets}", expected="at least 4")
+        if not farthest > buckets // 4:
+            raise ConfigError(
+                f"T5Config.relative_attention_max_distance={farthest}", expected=f"more than {buckets // 4}"
+            )
+        if not 0 <= self.dropout_rate <= 1:
+            raise ConfigError(f"T5Config.dropout_rate={self.dropout_rate}", expected="0 to 1")
+        if not self.layer_norm_epsilon >= 0:
+            raise ConfigError(f"T5Config.layer_norm_epsilon={self.layer_norm_epsilon}", expected="0 or more")
 
 
 def _keys(gated: bool) -> KeyTable:
@@ -173,6 +186,10 @@ class T5EncoderModel(PreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ParamError("exactly one of input_ids and inputs_embeds has to be given")
+        rows, places = (inputs_embeds if input_ids is None else input_ids).shape[:2]  # type: ignore[union-attr]
+        shape = None if attention_mask is None else tuple(attention_mask.shape)
+        if shape is not None and len(shape) == 2 and shape not in ((rows, places), (1, places)):
+            raise ParamError(f"attention_mask of shape {shape}", expected=f"({rows}, {places})")
         record = recorded(self.config, output_hidden_states, output_attentions)
         hidden = self.encoder(input_ids, attention_mask, embedded=inputs_embeds, head_mask=head_mask, record=record)
         hidden_states, attentions, _ = record.tuples()

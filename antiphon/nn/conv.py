@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from antiphon.errors import ConfigError
 
 NORMS = ("weight_norm", "time_group_norm", "none")
+PAD_MODES = ("reflect", "constant", "replicate")
 
 
 def pad_time(x: Tensor, left: int, right: int, mode: str) -> Tensor:

@@ -143,34 +143,43 @@ class Composer:
         samples: int,
         on_progress: OnProgress | None,
     ) -> list[Audio]:
-        """The pieces in order; those without a text are a batch of their own, since they need no guidance."""
+        """The pieces in order."""
         pieces: list[Any] = [None] * (len(texts) * settings.n)
-        places = [[i for i, text in enumerate(texts) if bool(text.strip()) is has_text] for has_text in (True, False)]
         batches = [
             _Batch(
+                own,
                 [texts[i] for i in own],
                 [seeds[i * settings.n + k] for i in own for k in range(settings.n)],
                 None if clips is None else [clips[i] for i in own],
+                held,
             )
-            for own in places
-            if own
+            for (_, held), own in self._grouped(texts, clips).items()
         ]
-        steps = [self._steps(batch, samples) for batch in batches]
+        steps = [self._steps(batch.held_frames, samples) for batch in batches]
         progress = _Progress(on_progress, sum(steps), samples / self.sampling_rate)
-        for own, batch, new in zip([p for p in places if p], batches, steps, strict=True):
-            made = self._run(batch, settings, samples, new, progress)
-            for place, piece in zip([i * settings.n + k for i in own for k in range(settings.n)], made, strict=True):
+        for batch, new in zip(batches, steps, strict=True):
+            places = [i * settings.n + k for i in batch.places for k in range(settings.n)]
+            for place, piece in zip(places, self._run(batch, settings, samples, new, progress), strict=True):
                 pieces[place] = piece
         return pieces
 
-    def _steps(self, batch: _Batch, samples: int) -> int:
-        """New columns: of the frames that are missing behind the shortest recording, and the delay of the last stream.
-
-        Rows with longer recordings get as many and are cut. Below as many frames as the delay there is no pattern.
+    def _grouped(self, texts: list[str], clips: list[Clip] | None) -> dict[tuple[bool, int], list[int]]:
+        """Which prompts run together: those with a text and those without, which need no guidance; and of equal frames
+        to go on from, so that all rows end together and the codec hears nothing behind any end.
         """
-        held = [-(-clip.samples.shape[1] // self.hop_samples) for clip in batch.clips or []] or [0]
-        frames = max(-(-samples // self.hop_samples), self._delay, max(held) + 1)
-        return int(frames - min(held) + self._delay)
+        groups: dict[tuple[bool, int], list[int]] = {}
+        for number, text in enumerate(texts):
+            held = 0 if clips is None else -(-clips[number].samples.shape[1] // self.hop_samples)
+            groups.setdefault((bool(text.strip()), held), []).append(number)
+        return groups
+
+    def _steps(self, held_frames: int, samples: int) -> int:
+        """New columns: of the frames that are missing, and the delay of the last stream.
+
+        Below as many frames as that delay there would be no pattern of delays.
+        """
+        frames = max(-(-samples // self.hop_samples), self._delay, held_frames + 1)
+        return int(frames - held_frames + self._delay)
 
     def _run(self, batch: _Batch, settings: Settings, samples: int, new: int, progress: _Progress) -> list[Audio]:
         inputs: dict[str, Any] = settings.generation_kwargs()
@@ -215,11 +224,13 @@ class Composer:
 
 @dataclass
 class _Batch:
-    """Prompts that run together, all with a text or all without: n seeds and at most one clip for each."""
+    """Prompts that run together: their places in the call, n seeds and at most one clip of ``held_frames`` for each."""
 
+    places: list[int]
     texts: list[str]
     seeds: list[Any]
     clips: list[Clip] | None
+    held_frames: int
 
 
 class _Progress:

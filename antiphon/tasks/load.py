@@ -34,7 +34,7 @@ def load(
 
     Args:
         name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``).
-        dtype: of the weights; as they are stored unless told, but float32 for half precision on a CPU.
+        dtype: of the weights; as they are stored (``"auto"``) unless told, but float32 for half precision on a CPU.
         device: ``"cpu"``, ``"cuda"``, ``"auto"``, ..; CUDA where there is one unless told.
         revision, token, cache_dir, local_files_only, subfolder, force_download: how to reach the Hub.
 
@@ -43,7 +43,7 @@ def load(
         ParamError: no such device or dtype. CapacityError: it would not fit into memory.
     """
     place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
-    wanted = dtype_of(dtype)
+    wanted = dtype if dtype == "auto" else dtype_of(dtype)
     access: dict[str, Any] = {
         "revision": revision,
         "token": token,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,11 +47,9 @@ HUB_KEYWORDS = frozenset(
 )
 
 
-def resolve_folder(name: str | os.PathLike[str], **hub_kwargs: Any) -> Path:
-    """The local folder (or file) of the tokenizer ``name``.
+def local_folder(name: str | os.PathLike[str], **hub_kwargs: Any) -> Path:
+    """The folder (or file) of the tokenizer ``name`` on this machine.
 
-    This version knows the local disk only. The floor that can download replaces it:
-    ``antiphon.text.tokenizer.resolve_folder = ...``; it gets the same hub keywords that ``from_pretrained`` was given.
     Raises ``TokenizerError`` when there is nothing.
     """
     path = Path(name).expanduser()
@@ -62,6 +60,10 @@ def resolve_folder(name: str | os.PathLike[str], **hub_kwargs: Any) -> Path:
             f"there is no folder {str(path)!r}", expected="a folder with tokenizer.json or spiece.model"
         )
     return path
+
+
+# Code that knows the Hub puts its own here; it gets the hub keywords that ``from_pretrained`` was given.
+resolve_folder: Callable[..., Path] = local_folder
 
 
 class PreTrainedTokenizer(TextEncoder):

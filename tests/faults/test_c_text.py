@@ -112,7 +112,7 @@ def test_F019_every_cut_of_a_tokenizer_json_is_refused(folder: Path) -> None:
             T5Tokenizer.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("prompt", [5, 2.5, b"x", ["a", None], [None], ["a", 5], [b"x"], {"a": 1}, object()], ids=repr)
+@pytest.mark.parametrize("prompt", [5, 2.5, b"x", ["a", None], [None], ["a", 5], [b"x"], {"a": 1}, print], ids=repr)
 def test_F050_what_is_no_text_is_refused(prompt: Any, tokenizer: T5Tokenizer) -> None:
     with pytest.raises(ParamTypeError):
         tokenizer(prompt)

@@ -101,14 +101,16 @@ def test_keywords_win_over_the_file_and_unused_ones_can_be_had_back(tmp_path: Pa
     assert (config.top_k, config.top_p, unused) == (4, 0.5, {"foo": 1})
 
 
-def test_a_file_in_a_subfolder_is_found_and_one_outside_is_not(tmp_path: Path) -> None:
+def test_a_file_in_a_subfolder_is_found_and_one_outside_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "resolve_folder", config_module.local_folder)
     GenerationConfig(top_k=3).save_pretrained(tmp_path / "model" / "inner")
     assert GenerationConfig.from_pretrained(tmp_path / "model", subfolder="inner").top_k == 3
     with pytest.raises(CheckpointError, match="leads out"):
         GenerationConfig.from_pretrained(tmp_path / "model" / "inner", subfolder="..")
 
 
-def test_a_missing_folder_or_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_or_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "resolve_folder", config_module.local_folder)
     with pytest.raises(CheckpointError, match="no folder"):
         GenerationConfig.from_pretrained(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match=r"generation_config\.json"):

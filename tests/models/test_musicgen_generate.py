@@ -1,8 +1,4 @@
-"""Generation beside transformers: greedy codes, sound, scores, continuation, lengths, callables.
-
-The seeds are such that the two best logits of every step differ by more than 1e-5 here, so that no greedy choice is a
-tie; ``assert_no_tie`` checks that.
-"""
+"""Generation beside transformers: greedy codes, sound, scores, continuation, lengths."""
 
 from __future__ import annotations
 
@@ -16,26 +12,8 @@ import antiphon
 from antiphon.models.musicgen import MusicgenUnconditionalInput
 
 from .conftest import Pair
+from .same_music import ASK, GREEDY, assert_same_music, complete_generation_config
 from .tiny_musicgen import CODES, HOP, column_ids, distance, generated, sound
-
-GREEDY = {"do_sample": False, "guidance_scale": 3.0, "max_new_tokens": 16}
-
-
-def assert_no_tie(scores: Any) -> None:
-    for step in scores:
-        best, second = step.topk(2, dim=-1).values.unbind(-1)
-        assert float((best - second).min()) > 1e-5
-
-
-def assert_same_music(pair: Pair, **arguments: Any) -> tuple[Any, Any]:
-    """Greedy codes of both are equal and the waveforms within 1e-4; returns both outputs."""
-    asked = {**GREEDY, "return_dict_in_generate": True, "output_scores": True, **arguments}
-    their_codes, theirs = generated(pair.theirs, **asked)
-    our_codes, ours = generated(pair.ours, **asked)
-    assert_no_tie(ours.scores)
-    assert torch.equal(their_codes, our_codes)
-    assert distance(theirs.sequences, ours.sequences) < 1e-4
-    return theirs, ours
 
 
 @pytest.mark.row("R8", "R17", "R19", "R90", "R96")
@@ -64,7 +42,7 @@ def test_scores_and_logits_of_every_step_equal_the_references(mono: Pair, texts:
 def test_states_and_attentions_of_every_step_are_those_of_the_references_whole_call(eager: Pair, texts: Any) -> None:
     columns: list[torch.Tensor] = [torch.full((2, 4), CODES)]
     wanted = {"output_hidden_states": True, "output_attentions": True}
-    ours = eager.ours.generate(**texts, **GREEDY, **_ASK, **wanted, on_column=lambda c: columns.append(c.clone()))
+    ours = eager.ours.generate(**texts, **GREEDY, **ASK, **wanted, on_column=lambda c: columns.append(c.clone()))
     ids = torch.stack(columns[:-1], dim=-1).view(8, -1)
     with torch.no_grad():  # the reference's own generate leaves these fields empty
         whole = eager.theirs(**texts, decoder_input_ids=ids, **wanted)
@@ -249,7 +227,7 @@ def test_music_goes_on_from_a_sound_as_the_references(name: str, request: Any, t
     assert torch.equal(ours.audio_codes[..., :8], torch.stack(prompt, dim=2).flatten(1, 2))
 
 
-@pytest.mark.row("R24", "R104")
+@pytest.mark.row("R104")
 def test_prompts_of_different_lengths_are_padded_on_the_left_with_the_references_numbers(mono: Pair) -> None:
     clips = [sound(3000).numpy(), sound(5120, seed=3).numpy()]
     asked = {"audio": clips, "sampling_rate": 32000, "text": ["pop track", "rock song"], "padding": True}
@@ -335,26 +313,16 @@ def test_1503_new_tokens_are_thirty_seconds(tmp_path: Any) -> None:
 @pytest.mark.row("R17")
 def test_return_sequences_are_items_of_their_own(mono: Pair, texts: Any) -> None:
     out = mono.ours.generate(
-        **texts, num_return_sequences=2, do_sample=True, seed=[10, 11, 12, 13], max_new_tokens=10, **_ASK
+        **texts, num_return_sequences=2, do_sample=True, seed=[10, 11, 12, 13], max_new_tokens=10, **ASK
     )
     assert out.sequences.shape == (4, 1, 7 * HOP)
     assert out.seeds == [10, 11, 12, 13]
     singles = [
-        mono.ours.generate(**texts, do_sample=True, seed=[10 + i, 12 + i], max_new_tokens=10, **_ASK).audio_codes
+        mono.ours.generate(**texts, do_sample=True, seed=[10 + i, 12 + i], max_new_tokens=10, **ASK).audio_codes
         for i in (0, 1)
     ]
     assert torch.equal(out.audio_codes, torch.stack(singles, dim=1).flatten(0, 1))
     assert not torch.equal(out.audio_codes[0], out.audio_codes[1])
-
-
-_ASK = {"return_dict_in_generate": True}
-
-
-def complete_generation_config(decoder: Any) -> None:
-    """What the reference's standalone decoder fails without."""
-    decoder.generation_config.update(
-        decoder_start_token_id=CODES, pad_token_id=CODES, num_return_sequences=1, num_beams=1, temperature=1.0
-    )
 
 
 @pytest.mark.row("R107", "E7")
@@ -394,155 +362,6 @@ def test_the_standalone_decoder_needs_no_start_token_and_no_prompt(mono: Pair) -
     codes = decoder.generate(do_sample=False, max_new_tokens=10)
     assert codes.shape == (1, 4, 7)
     assert int(codes.max()) < CODES
-    out = decoder.generate(
-        do_sample=True, max_new_tokens=10, seed=1, guidance_scale=1.0, num_return_sequences=3, **_ASK
-    )
+    out = decoder.generate(do_sample=True, max_new_tokens=10, seed=1, guidance_scale=1.0, num_return_sequences=3, **ASK)
     assert out.sequences.shape == (3, 4, 7)
     assert out.seeds == [1, 2, 3]
-
-
-def test_without_a_cache_the_same_codes_come_out(mono: Pair, texts: Any) -> None:
-    one = mono.ours.generate(**texts, **GREEDY, **_ASK).audio_codes
-    assert torch.equal(one, mono.ours.generate(**texts, **GREEDY, **_ASK, use_cache=False).audio_codes)
-
-
-class Listener:
-    """Writes down what a streamer is given."""
-
-    def __init__(self) -> None:
-        self.got: list[Any] = []
-
-    def put(self, value: torch.Tensor) -> None:
-        self.got.append(value.clone())
-
-    def end(self) -> None:
-        self.got.append("end")
-
-
-def test_a_streamer_of_the_decoder_hears_what_the_references_hears(mono: Pair) -> None:
-    ids = column_ids(2, 1)
-    asked = {"inputs": ids, "attention_mask": torch.ones(2, 1), "do_sample": False, "max_new_tokens": 8}
-    theirs, ours = Listener(), Listener()
-    complete_generation_config(mono.theirs.decoder)
-    mono.theirs.decoder.generate(**asked, streamer=theirs)
-    mono.ours.decoder.generate(**asked, streamer=ours)
-    assert len(ours.got) == len(theirs.got) == 1 + 8 + 1
-    assert ours.got[-1] == theirs.got[-1] == "end"
-    assert all(torch.equal(a, b) for a, b in zip(ours.got[:-1], theirs.got[:-1], strict=True))
-
-
-def test_a_streamer_of_the_composite_hears_the_prompt_every_step_and_the_end(mono: Pair, texts: Any) -> None:
-    listener = Listener()
-    columns: list[torch.Tensor] = []
-    out = mono.ours.generate(
-        **texts, **GREEDY, **_ASK, streamer=listener, on_column=lambda column: columns.append(column.clone())
-    )
-    assert listener.got[0].shape == (8, 1)
-    assert [step.shape for step in listener.got[1:-1]] == [torch.Size([8])] * 16
-    assert listener.got[-1] == "end"
-    heard = torch.stack(listener.got[1:-1], dim=-1).view(2, 4, 16)
-    for book in range(4):
-        assert torch.equal(heard[:, book, book : book + 13], out.audio_codes[:, book])
-        assert torch.equal(torch.stack(columns, dim=-1)[:, book, book : book + 13], out.audio_codes[:, book])
-
-
-def test_callables_see_ids_and_joined_scores_of_every_codebook(mono: Pair, texts: Any) -> None:
-    seen: list[tuple[Any, Any]] = []
-
-    def processor(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        seen.append((input_ids.shape, scores.shape))
-        return scores.index_fill(1, torch.arange(1, CODES), -torch.inf)
-
-    class Third(antiphon.StoppingCriteria):
-        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> bool:
-            return input_ids.shape[1] >= 12
-
-    out = mono.ours.generate(
-        **texts,
-        **{**GREEDY, "max_new_tokens": 20},
-        **_ASK,
-        logits_processor=antiphon.LogitsProcessorList([processor]),
-        stopping_criteria=antiphon.StoppingCriteriaList([Third()]),
-    )
-    assert seen[0] == (torch.Size([8, 1]), torch.Size([8, CODES]))
-    assert seen[-1] == (torch.Size([8, 11]), torch.Size([8, CODES]))
-    assert len(seen) == 11
-    assert out.audio_codes.shape == (2, 4, 8)  # twelve columns hold eight whole frames
-    assert not out.audio_codes.any()  # only code 0 was left
-
-
-def test_max_time_ends_after_the_step_in_which_it_ran_out(mono: Pair, texts: Any) -> None:
-    out = mono.ours.generate(**texts, **{**GREEDY, "max_new_tokens": 400}, max_time=1e-9, **_ASK)
-    assert out.past_key_values.get_seq_length() == 1
-    assert out.sequences.shape == (2, 1, 0)  # no frame was whole yet
-
-
-def test_an_end_token_ends_each_item_at_its_frame(mono: Pair, texts: Any) -> None:
-    whole = mono.ours.generate(**texts, **GREEDY, **_ASK)
-    codes = whole.audio_codes
-    late = [t for frame in range(4, 13) for t in codes[0, :, frame].tolist() if not (codes[0, :, :frame] == t).any()]
-    for end in (late[0], int(codes[0, 0, 0])):
-        first = [int((item == end).any(dim=0).float().argmax()) if (item == end).any() else 13 for item in codes]
-        assert first[0] >= 4 or end == codes[0, 0, 0]
-        for eos in (end, [end, CODES + 7]):
-            out = mono.ours.generate(**texts, **GREEDY, **_ASK, eos_token_id=eos)
-            assert out.audio_lengths == [n * HOP for n in first]
-            assert not out.sequences[0, :, first[0] * HOP :].any()
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {"repetition_penalty": 1.7},
-        {"no_repeat_ngram_size": 2},
-        {"bad_words_ids": [[3], [5]]},
-        {"suppress_tokens": [1, 2, 3, 4]},
-        {"suppress_tokens": list(range(40)), "repetition_penalty": 3.0},
-    ],
-)
-def test_settings_that_forbid_tokens_give_the_references_codes_without_guidance(
-    mono: Pair, texts: Any, setting: dict[str, Any]
-) -> None:
-    plain = mono.ours.generate(**texts, **{**GREEDY, "guidance_scale": 1.0}, **_ASK).audio_codes
-    _, ours = assert_same_music(mono, **texts, guidance_scale=1.0, **setting)
-    if setting != {"bad_words_ids": [[3], [5]]}:
-        assert not torch.equal(plain, ours.audio_codes)
-
-
-@pytest.mark.parametrize("setting", [{"repetition_penalty": 1.7}, {"no_repeat_ngram_size": 2}, {"min_new_tokens": 4}])
-def test_settings_that_forbid_tokens_work_with_guidance(mono: Pair, texts: Any, setting: dict[str, Any]) -> None:
-    out = mono.ours.generate(**texts, **GREEDY, **_ASK, **setting)
-    assert out.audio_codes.shape == (2, 4, 13)
-
-
-@pytest.mark.parametrize(
-    "off", [{"temperature": 0.0}, {"top_k": 1}, {"temperature": 1e-4}, {"top_p": 1e-6}, {"min_p": 1.0}]
-)
-def test_samplers_at_their_end_are_greedy(mono: Pair, texts: Any, off: dict[str, Any]) -> None:
-    greedy = mono.ours.generate(**texts, **GREEDY, **_ASK).audio_codes
-    sampled = mono.ours.generate(**texts, **{**GREEDY, "do_sample": True}, **_ASK, seed=4, **off).audio_codes
-    assert torch.equal(greedy, sampled)
-
-
-def test_top_p_of_zero_switches_it_off(mono: Pair, texts: Any) -> None:
-    asked = {**texts, **GREEDY, **_ASK, "do_sample": True, "seed": 4}
-    assert torch.equal(
-        mono.ours.generate(**asked, top_p=0.0).audio_codes, mono.ours.generate(**asked, top_p=1.0).audio_codes
-    )
-
-
-def test_numbers_that_are_not_finite_are_reported_with_step_and_stream(fresh: Any, texts: Any) -> None:
-    with torch.no_grad():
-        fresh.decoder.lm_heads[2].weight.fill_(float("nan"))
-    with pytest.raises(ArithmeticError, match="2"):
-        fresh.generate(**texts, **GREEDY)
-
-
-def test_generate_goes_through_the_live_parts(fresh: Any, texts: Any) -> None:
-    before = fresh.generate(**texts, **GREEDY)
-    torch.manual_seed(1)
-    other = antiphon.T5EncoderModel(fresh.config.text_encoder).eval()
-    fresh.text_encoder = other
-    after = fresh.generate(**texts, **GREEDY)
-    assert not torch.equal(before, after)
-    assert fresh.get_encoder() is other is fresh.text_encoder

