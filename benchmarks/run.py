@@ -123,6 +123,17 @@ def bandwidth_gb_s() -> float:
     return best
 
 
+def new_memory(folder: Path) -> dict[str, Any]:
+    """Seconds in which a new process gets as much memory as the checkpoint has: a bound on loading by copying."""
+    size = (folder / "model.safetensors").stat().st_size
+    code = (
+        f"import numpy, time; t = time.perf_counter(); a = numpy.empty({size}, 'u1'); a[::4096] = 1; "
+        "print(time.perf_counter() - t)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {"s": float(done.stdout)}
+
+
 def processor() -> str:
     """The processor's name."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -162,10 +173,13 @@ def main() -> None:
             run["added"] = run["generated"]["peak"] - run["loaded"]["now"]
     print(row("memory that generating adds to the loaded model", steps, ("added",), "MiB", less=True))
     by_name = in_turn(args.rounds, name, "--cache-dir", cache, "--steps", str(args.steps))
+    print(row("a step, by name", by_name, ("ms_per_step",), "ms", less=False))
     print(row("peak memory of the process, by name", by_name, ("generated", "peak"), "MiB", less=True))
+    fresh = median([new_memory(folder) for _ in range(3)], "s")
+    print(f"\nA new process needs {fresh:.2f} s to touch as much new memory as the checkpoint has, without reading it.")
     weights_gb = (14 * 1024**2 * 24 + 4 * 2048 * 1024) * 4 / 1e9
     speed = bandwidth_gb_s()
-    print(f"\nMemory reads at {speed:.1f} GB/s; a step reads {weights_gb:.2f} GB of weights: the limit is ", end="")
+    print(f"Memory reads at {speed:.1f} GB/s; a step reads {weights_gb:.2f} GB of weights: the limit is ", end="")
     print(f"{1000 * weights_gb / speed:.0f} ms.")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from antiphon.errors import SessionError
 from antiphon.generation.delays import DelayPattern
 from antiphon.generation.guidance import ClassifierFreeGuidance
 from antiphon.generation.philox import ItemNoise
@@ -44,6 +45,10 @@ class StepModel(Protocol):
     def __call__(self, columns: Tensor, first: int) -> StepOutput:
         """``columns`` (B, K, T) int64 are the columns from ``first`` on."""
         ...
+
+
+def _ended(columns: Tensor, first: int) -> StepOutput:
+    raise SessionError("the generation was released", fix="Start a new one")
 
 
 class Streamer(Protocol):
@@ -100,7 +105,7 @@ class Generation:
     """
 
     def __init__(self, model: StepModel, plan: Plan) -> None:
-        self.model = model
+        self.model: StepModel = model
         self.plan = plan
         self.length = plan.start
         self.columns = plan.columns.clone()
@@ -145,6 +150,10 @@ class Generation:
         finally:
             if plan.streamer is not None:
                 plan.streamer.end()
+
+    def release(self) -> None:
+        """Lets go of the model and its state; columns and what was kept of the steps remain."""
+        self.model = _ended
 
     def run(self) -> Generation:
         """Runs to the end."""

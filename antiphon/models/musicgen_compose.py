@@ -107,9 +107,12 @@ def generate(
         cache=given.get("past_key_values"),
         on_column=given.get("on_column"),
     )
-    codes, audio, lengths = _sound(model, config, generation, repeated)
     if not config.return_dict_in_generate:
-        return audio
+        # nobody gets the cache: it makes room for the codec, whose turn is the call's highest point
+        generation.release()
+        del cache
+        return _sound(model, config, generation, repeated)[1]
+    codes, audio, lengths = _sound(model, config, generation, repeated)
     return GenerateEncoderDecoderOutput(
         sequences=audio,
         past_key_values=cache,
