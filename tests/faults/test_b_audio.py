@@ -1,4 +1,4 @@
-"""Sound that is damaged, hostile or strange: what reading it must answer. The numbers are those of the list of faults."""
+"""Sound that is damaged, hostile or strange: what reading it must answer, by the numbers of the list of faults."""
 
 from __future__ import annotations
 
