@@ -21,7 +21,8 @@ _BATCH = 8  # pieces that are computed together
 def generate(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="What to compose; one file for each.")],
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Where to; suffixes: wav flac ogg mp3.")
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Where to; suffixes: wav flac ogg opus mp3."),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Length of a piece, the continued recording included.")] = 8.0,
     seed: Annotated[

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from antiphon.checkpoints.residency import give_back
 from antiphon.errors import ParamError
 from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
@@ -96,6 +97,8 @@ def generate(
     _warn_beyond_window(model, length)
     times = config.num_return_sequences or 1
     conditions = _conditions(model, config, encoder_outputs, padding, prompt, times)
+    if not model.text_encoder.training:
+        give_back(model.text_encoder.parameters())  # its turn is over; what of it is a file's need not stay in memory
     repeated = _repeated(prompt, times)
     generation, seeds, cache = run(
         model.decoder,
