@@ -97,12 +97,11 @@ def generate(
     _warn_beyond_window(model, length)
     times = config.num_return_sequences or 1
     conditions = _conditions(model, config, encoder_outputs, padding, prompt, times)
-    if not model.text_encoder.training:
-        give_back(model.text_encoder.parameters())  # its turn is over; what of it is a file's need not stay in memory
-    repeated = _repeated(prompt, times)
+    _rest(model.text_encoder)
+    prompt = _repeated(prompt, times)
     generation, seeds, cache = run(
         model.decoder,
-        repeated.columns,
+        prompt.columns,
         conditions,
         config,
         callers,
@@ -110,12 +109,24 @@ def generate(
         cache=given.get("past_key_values"),
         on_column=given.get("on_column"),
     )
+    _rest(model.decoder)
     if not config.return_dict_in_generate:
         # nobody gets the cache: it makes room for the codec, whose turn is the call's highest point
         generation.release()
         del cache
-        return _sound(model, config, generation, repeated)[1]
-    codes, audio, lengths = _sound(model, config, generation, repeated)
+        return _sound(model, config, generation, prompt)[1]
+    return _output(config, generation, encoder_outputs, _sound(model, config, generation, prompt), seeds, cache)
+
+
+def _output(
+    config: GenerationConfig,
+    generation: Generation,
+    encoder_outputs: Any,
+    sound: tuple[Tensor, Tensor, list[int]],
+    seeds: list[int],
+    cache: Any,
+) -> GenerateEncoderDecoderOutput:
+    codes, audio, lengths = sound
     return GenerateEncoderDecoderOutput(
         sequences=audio,
         past_key_values=cache,
@@ -124,6 +135,12 @@ def generate(
         seeds=seeds or None,
         **_kept(config, generation, encoder_outputs),
     )
+
+
+def _rest(part: Any) -> None:
+    """Lets a part whose turn is over give back the memory that is its file's; the next look costs milliseconds."""
+    if not part.training:
+        give_back(part.parameters())
 
 
 def _kept(config: GenerationConfig, generation: Generation, encoder_outputs: Any) -> dict[str, Any]:
@@ -153,6 +170,7 @@ def _sound(
     else:
         audio = decode(model, codes, prompt.scales)
         lengths = [audio.shape[-1]] * len(codes)
+    _rest(model.audio_encoder)
     return codes, audio, lengths
 
 
