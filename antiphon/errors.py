@@ -28,7 +28,8 @@ class AntiphonError(Exception):
             parts.append(f"Expected {expected.rstrip('. ')}")
         if fix:
             parts.append(fix.rstrip(". "))
-        super().__init__(". ".join(parts) + ".")
+        message = ". ".join(parts)
+        super().__init__(message if message.endswith("?") else message + ".")
 
 
 class CheckpointError(AntiphonError, OSError):
@@ -86,7 +87,7 @@ class Cancelled(AntiphonError, RuntimeError):
 def unknown_argument(name: str, known: Iterable[str], *, where: str) -> ParamTypeError:
     """The error for an argument that does not exist, with the nearest name that does."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    hint = f"Did you mean {near[0]!r}" if near else "See the documentation of this call for the names it takes"
+    hint = f"Did you mean {near[0]!r}?" if near else "See the documentation of this call for the names it takes"
     return ParamTypeError(f"{where} got an unknown argument {name!r}", fix=hint)
 
 
