@@ -16,6 +16,10 @@ from antiphon.errors import ConfigError
 NORMS = ("weight_norm", "time_group_norm", "none")
 PAD_MODES = ("reflect", "constant", "replicate")
 
+# Inputs up to which a transposed convolution on a CPU is a matrix product: reading the weights is then all it costs,
+# and torch's own kernels take up to ten times as long for it.
+_FEW_INPUTS = 64
+
 
 def pad_time(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     """Pads the last axis; reflection also works on inputs shorter than the padding.
@@ -263,7 +267,8 @@ class ConvTranspose1d(_NormedWeight):
         """(B, C, N) to the outputs (B, C', M) that became final; all that are left with ``last``."""
         surplus, out = state.held.shape[-1], state.held
         if x.shape[-1]:
-            out = F.conv_transpose1d(x, state.weight, stride=self.stride)
+            few = x.device.type == "cpu" and len(x) * x.shape[-1] <= _FEW_INPUTS
+            out = self._product(x, state.weight) if few else F.conv_transpose1d(x, state.weight, stride=self.stride)
             out[..., :surplus] += state.held
         final = x.shape[-1] * self.stride
         state.held = out[..., final:].clone()
@@ -271,3 +276,15 @@ class ConvTranspose1d(_NormedWeight):
         begin = min(state.cut, stop)
         state.cut -= begin
         return out[..., begin:stop] + self.bias[:, None]
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What ``conv_transpose1d`` gives, (B, C', (T - 1) * stride + k), as a matrix product and shifted sums."""
+        rows, inputs = x.shape[0], x.shape[-1]
+        channels, kernel = weight.shape[1:]
+        spread = (x.transpose(1, 2) @ weight.flatten(1)).view(rows, inputs, channels, kernel)
+        shifts = -(-kernel // self.stride)
+        out = x.new_zeros(rows, channels, inputs + shifts - 1, self.stride)
+        for shift in range(shifts):
+            part = spread[..., shift * self.stride : (shift + 1) * self.stride]
+            out[:, :, shift : shift + inputs, : part.shape[-1]] += part.transpose(1, 2)
+        return out.flatten(2)[..., : (inputs - 1) * self.stride + kernel]

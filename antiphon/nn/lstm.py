@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+# On a CPU torch packs all weights anew for every call, which costs as much as this many steps taken one by one.
+_FEW_STEPS = 32
 
 
 @dataclass
@@ -49,6 +53,24 @@ class ResidualLSTM(nn.Module):
         if not x.shape[-1]:
             return x
         steps = x.permute(2, 0, 1)  # (T, B, C)
-        out, (state.hidden, state.cell) = self.lstm(steps, (state.hidden, state.cell))
+        if x.device.type == "cpu" and len(steps) <= _FEW_STEPS:
+            out = self._one_by_one(steps, state)
+        else:
+            out, (state.hidden, state.cell) = self.lstm(steps, (state.hidden, state.cell))
         joined: Tensor = out + steps
         return joined.permute(1, 2, 0)
+
+    def _one_by_one(self, steps: Tensor, state: LSTMState) -> Tensor:
+        """What the LSTM gives for few steps, (T, B, C), without packing its weights."""
+        hidden, cell = list(state.hidden), list(state.cell)
+        for layer, (w_in, w_back, b_in, b_back) in enumerate(self.lstm.all_weights):
+            gates = F.linear(steps, w_in, b_in + b_back)  # (T, B, 4 C): input, forget, new, output
+            out = []
+            for gate in gates:
+                taken, kept, new, shown = (gate + F.linear(hidden[layer], w_back)).chunk(4, dim=-1)
+                cell[layer] = kept.sigmoid() * cell[layer] + taken.sigmoid() * new.tanh()
+                hidden[layer] = shown.sigmoid() * cell[layer].tanh()
+                out.append(hidden[layer])
+            steps = torch.stack(out)
+        state.hidden, state.cell = torch.stack(hidden), torch.stack(cell)
+        return steps
