@@ -43,12 +43,12 @@ class _Run:
             raise SessionError("the stream has ended", expected="a stream that was not flushed", fix="Call reset()")
 
     def push(self, x: Tensor, *, piece: int, last: bool) -> Tensor:
-        """Inputs (B, C, N) to final outputs, ``piece`` inputs at a time."""
+        """Inputs (B, C, N) to final outputs, ``piece`` inputs at a time; the ``last`` call brings none."""
         # what fails half way leaves the layers out of step with each other: then only a reset helps
         self.open = False
-        pieces = x.split(piece, dim=-1)  # one empty piece when there are no inputs
+        pieces = [x[..., start : start + piece] for start in range(0, max(1, x.shape[-1]), piece)]
         with torch.no_grad():
-            out = [self.net.push(p, self.state, last=last and k == len(pieces) - 1) for k, p in enumerate(pieces)]
+            out = [self.net.push(inputs, self.state, last=last) for inputs in pieces]
         self.open = not last
         return out[0] if len(out) == 1 else torch.cat(out, dim=-1)
 

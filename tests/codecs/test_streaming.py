@@ -149,6 +149,16 @@ def test_every_short_length_comes_out_as_offline(kind: str) -> None:
         assert_same_codes(codec, sound, ours, encoded(codec, sound))
 
 
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_much_at_once_and_then_little_is_still_the_whole(kind: str) -> None:
+    codec, codes = made(kind), some_codes(1, BOOKS, 170)
+    ours = streamed(EncodecDecoderStream(codec), cut(codes, [120, 3, 47]))
+    torch.testing.assert_close(ours, decoded(codec, codes), atol=1e-5, rtol=0)
+    sound = noise(1, 1, 170 * codec.decoder.hop_samples - 5)
+    ours = streamed(EncodecEncoderStream(codec, BOOKS), cut(sound, [90_000, 7, 50_001]))
+    assert_same_codes(codec, sound, ours, encoded(codec, sound))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_latents_in_pieces_are_those_of_the_whole(kind: str) -> None:
     net, hop = made(kind).encoder, made(kind).decoder.hop_samples
