@@ -32,16 +32,20 @@ def check_codes(codes: Tensor, size: int, codebooks: int) -> None:
             raise ParamError(f"codes between {low} and {high}", expected=f"0 to {size - 1}")
 
 
+def triangle_of(segment: Tensor) -> Tensor:
+    """Weights (N,) that rise to the middle of a segment (..., N) and fall again, never 0."""
+    ramp = torch.linspace(0, 1, segment.shape[-1] + 2, device=segment.device, dtype=segment.dtype)[1:-1]
+    return 0.5 - (ramp - 0.5).abs()
+
+
 def overlap_add(segments: Sequence[Tensor], stride: int) -> Tensor:
     """Joins (..., N) segments that start ``stride`` samples apart, cross-faded by triangles.
 
     Every sample is the mean of the segments that cover it, weighted by the distance to each segment's nearer end. The
     last segment's end is the end of the sound; what others hold beyond it is left out.
     """
-    length = segments[0].shape[-1]
     total = stride * (len(segments) - 1) + segments[-1].shape[-1]
-    ramp = torch.linspace(0, 1, length + 2, device=segments[0].device, dtype=segments[0].dtype)[1:-1]
-    triangle = 0.5 - (ramp - 0.5).abs()
+    triangle = triangle_of(segments[0])
     weights = triangle.new_zeros(total)
     out = triangle.new_zeros(*segments[0].shape[:-1], total)
     for number, segment in enumerate(segments):
@@ -66,6 +70,7 @@ class EncodecCodec(nn.Module):
         self.encoder = SEANetEncoder(shape)
         self.decoder = SEANetDecoder(shape)
         self.quantizer = ResidualQuantizer(codebooks, codebook_size, shape.width)
+        self.channels, self.width = shape.channels, shape.width
         self.codebook_size = codebook_size
         self.normalise = normalise
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from antiphon.nn.conv import Conv1d, ConvTranspose1d
 from antiphon.nn.lstm import ResidualLSTM
+from antiphon.nn.streaming import chain_push, chain_ready, chain_state
 
 # Frames decoded at once: a second of music, whose activations fit the caches.
 _TILE = 50
@@ -58,6 +60,19 @@ class SEANetShape:
         )
 
 
+@dataclass
+class BlockState:
+    """What a residual block remembers: of its layers, of the way past them, and what of that way waits for them.
+
+    Attributes:
+        block, shortcut: states of the layers. held: (B, C, n), outputs of the shortcut, which is never behind.
+    """
+
+    block: list[Any]
+    shortcut: list[Any]
+    held: Tensor
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions around a bottleneck, and a way past them."""
 
@@ -76,6 +91,24 @@ class ResidualBlock(nn.Module):
         """(B, C, N) to (B, C, N)."""
         out: Tensor = self.shortcut(x) + self.block(x)
         return out
+
+    def state(self, batch: int) -> BlockState:
+        """A state before the first input, for ``batch`` rows."""
+        states = chain_state(self.block, batch)
+        held = states[1].held  # the first convolution has the block's channels, and has seen nothing
+        return BlockState(states, chain_state([self.shortcut], batch), held.clone())
+
+    def ready(self, seen: int) -> int:
+        """How many outputs are final after ``seen`` inputs of which none was the last."""
+        return chain_ready(self.block, seen)
+
+    def push(self, x: Tensor, state: BlockState, *, last: bool) -> Tensor:
+        """(B, C, N) to the outputs (B, C, M) that became final; all that are left with ``last``."""
+        out = chain_push(self.block, x, state.block, last=last)
+        past = chain_push([self.shortcut], x, state.shortcut, last=last)
+        past = torch.cat([state.held, past], dim=-1)
+        state.held = past[..., out.shape[-1] :].clone()
+        return past[..., : out.shape[-1]] + out
 
 
 def _residual_blocks(shape: SEANetShape, channels: int) -> list[nn.Module]:
@@ -104,6 +137,22 @@ class _Layers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.layers(x)
         return out
+
+    def state(self, batch: int) -> list[Any]:
+        """The layers' states before the first input, for ``batch`` rows.
+
+        Raises:
+            ConfigError: the layers normalise over all of time.
+        """
+        return chain_state(self.layers, batch)
+
+    def ready(self, seen: int) -> int:
+        """How many outputs are final after ``seen`` inputs of which none was the last."""
+        return chain_ready(self.layers, seen)
+
+    def push(self, x: Tensor, state: list[Any], *, last: bool) -> Tensor:
+        """The outputs that became final with the inputs ``x``; all that are left with ``last``."""
+        return chain_push(self.layers, x, state, last=last)
 
 
 class SEANetEncoder(_Layers):
@@ -150,7 +199,7 @@ class SEANetDecoder(_Layers):
         layers += [nn.ELU(), shape.conv(channels, shape.channels, shape.last_kernel)]
         super().__init__(layers)
         self._whole = 2 if shape.lstm_layers else 1
-        self._hop = math.prod(shape.ratios)
+        self.hop_samples = math.prod(shape.ratios)
         # the 48 kHz codec's normalisation is over all of a segment's samples
         self._halo = None if shape.norm == "time_group_norm" else reach(layers[self._whole :])
 
@@ -164,5 +213,5 @@ class SEANetDecoder(_Layers):
             stop = min(start + _TILE, frames)
             first, last = max(0, start - halo), min(frames, stop + halo)
             samples = upsample(x[..., first:last])
-            tiles.append(samples[..., (start - first) * self._hop : (stop - first) * self._hop])
+            tiles.append(samples[..., (start - first) * self.hop_samples : (stop - first) * self.hop_samples])
         return torch.cat(tiles, dim=-1)

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+# On a CPU torch packs all weights anew for every call, which costs as much as this many steps taken one by one.
+_FEW_STEPS = 32
+
+
+@dataclass
+class LSTMState:
+    """What the layers remember: ``hidden`` and ``cell``, each (layers, B, C)."""
+
+    hidden: Tensor
+    cell: Tensor
 
 
 class ResidualLSTM(nn.Module):
@@ -22,3 +37,40 @@ class ResidualLSTM(nn.Module):
         out, _ = self.lstm(steps)
         joined: Tensor = out + steps
         return joined.permute(1, 2, 0)
+
+    def state(self, batch: int) -> LSTMState:
+        """The state before the first step, for ``batch`` rows."""
+        weight = next(self.lstm.parameters())
+        shape = (self.lstm.num_layers, batch, self.lstm.hidden_size)
+        return LSTMState(*(torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2)))
+
+    def ready(self, seen: int) -> int:
+        """All of them: no step waits for another."""
+        return seen
+
+    def push(self, x: Tensor, state: LSTMState, *, last: bool) -> Tensor:
+        """(B, C, T) to (B, C, T), T from 0; ``state`` moves on by T steps."""
+        if not x.shape[-1]:
+            return x
+        steps = x.permute(2, 0, 1)  # (T, B, C)
+        if x.device.type == "cpu" and len(steps) <= _FEW_STEPS:
+            out = self._one_by_one(steps, state)
+        else:
+            out, (state.hidden, state.cell) = self.lstm(steps, (state.hidden, state.cell))
+        joined: Tensor = out + steps
+        return joined.permute(1, 2, 0)
+
+    def _one_by_one(self, steps: Tensor, state: LSTMState) -> Tensor:
+        """What the LSTM gives for few steps, (T, B, C), without packing its weights."""
+        hidden, cell = list(state.hidden), list(state.cell)
+        for layer, (w_in, w_back, b_in, b_back) in enumerate(self.lstm.all_weights):
+            gates = F.linear(steps, w_in, b_in + b_back)  # (T, B, 4 C): input, forget, new, output
+            out = []
+            for gate in gates:
+                taken, kept, new, shown = (gate + F.linear(hidden[layer], w_back)).chunk(4, dim=-1)
+                cell[layer] = kept.sigmoid() * cell[layer] + taken.sigmoid() * new.tanh()
+                hidden[layer] = shown.sigmoid() * cell[layer].tanh()
+                out.append(hidden[layer])
+            steps = torch.stack(out)
+        state.hidden, state.cell = torch.stack(hidden), torch.stack(cell)
+        return steps

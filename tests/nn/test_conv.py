@@ -150,3 +150,55 @@ def test_the_group_norm_kind_normalises_over_channels_and_time() -> None:
 def test_an_unknown_norm_is_refused() -> None:
     with pytest.raises(ConfigError, match="norm_type 'layer_norm'"):
         Conv1d(1, 1, 3, norm="layer_norm")
+
+
+# piece by piece
+
+
+def in_pieces(layer: Conv1d | ConvTranspose1d, x: Tensor, size: int) -> Tensor:
+    state = layer.state(len(x))
+    out = [layer.push(piece, state, last=False) for piece in x.split(size, dim=-1)]
+    return torch.cat([*out, layer.push(x[..., :0], state, last=True)], dim=-1)
+
+
+@pytest.mark.parametrize("pad_mode", ["reflect", "constant", "replicate"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (3, 1, 4), (1, 1, 1), (10, 5, 1), (3, 2, 3)])
+def test_a_convolution_in_pieces_is_that_of_the_whole(
+    kernel: int, stride: int, dilation: int, causal: bool, pad_mode: str
+) -> None:
+    layer = Conv1d(3, 4, kernel, stride=stride, dilation=dilation, causal=causal, pad_mode=pad_mode)
+    layer.initialise()
+    with torch.no_grad():
+        for length in (1, 2, 5, 6, 7, 12, 13, 40, 41):
+            x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
+            for size in (1, 4, 40):
+                torch.testing.assert_close(in_pieces(layer, x, size), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (10, 5), (7, 3), (3, 3), (9, 2)])
+def test_a_transposed_convolution_in_pieces_is_that_of_the_whole(kernel: int, stride: int, causal: bool) -> None:
+    layer = ConvTranspose1d(3, 4, kernel, stride=stride, causal=causal)
+    layer.initialise()
+    with torch.no_grad():
+        for length in (1, 2, 9, 150):  # 150 in one piece goes the way of many inputs
+            x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
+            for size in (1, 4, 150):
+                torch.testing.assert_close(in_pieces(layer, x, size), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [Conv1d(3, 4, 7), Conv1d(3, 4, 8, stride=4), ConvTranspose1d(3, 4, 8, stride=4)])
+def test_what_is_said_to_be_final_comes_out(layer: Conv1d | ConvTranspose1d) -> None:
+    layer.initialise()
+    with torch.no_grad():
+        state, out = layer.state(1), 0
+        for seen in range(1, 30):
+            out += layer.push(torch.randn(1, 3, 1), state, last=False).shape[-1]
+            assert out == layer.ready(seen)
+
+
+def test_a_layer_that_normalises_over_time_has_no_state() -> None:
+    for layer in (Conv1d(3, 4, 7, norm="time_group_norm"), ConvTranspose1d(3, 4, 8, stride=4, norm="time_group_norm")):
+        with pytest.raises(ConfigError, match="cannot run piece by piece"):
+            layer.state(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from antiphon.nn.lstm import ResidualLSTM
@@ -26,3 +27,19 @@ def test_no_state_is_left_behind_and_the_future_is_not_heard() -> None:
         assert torch.equal(layer(x), whole)
         torch.testing.assert_close(layer(x[..., :4]), whole[..., :4])
         torch.testing.assert_close(layer(x[1:2]), whole[1:2])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [[1], [3, 1], [40], [33, 2]])
+def test_pieces_carry_the_state_from_one_to_the_next(layers: int, sizes: list[int]) -> None:
+    """Few steps are taken one by one, many by torch's own layer: both are the same layer."""
+    torch.manual_seed(0)
+    layer, x = ResidualLSTM(5, layers), torch.randn(2, 5, 60)
+    with torch.no_grad():
+        state, parts, start, turn = layer.state(2), [], 0, 0
+        while start < 60:
+            stop = start + sizes[turn % len(sizes)]
+            parts.append(layer.push(x[..., start:stop], state, last=False))
+            start, turn = stop, turn + 1
+        parts.append(layer.push(x[..., :0], state, last=True))
+        torch.testing.assert_close(torch.cat(parts, dim=-1), layer(x), atol=1e-6, rtol=1e-5)
