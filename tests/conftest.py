@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +22,37 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes that share the cores would 
 
 _BUDGET_S = float(os.environ.get("ANTIPHON_TEST_BUDGET_S", "inf"))
 _STARTED = time.monotonic()
+
+
+_EXAMPLE = Path(__file__).parents[1] / "examples" / "random_checkpoint.py"
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint() -> Iterator[Any]:
+    """The example's ``make``; one thread, since layers this small gain nothing from more."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location("random_checkpoint", _EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.make
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_checkpoint: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random checkpoint, made once."""
+    return make_checkpoint(tmp_path_factory.mktemp("mono"))
+
+
+@pytest.fixture(scope="session")
+def compose(checkpoint: Path) -> Any:
+    """The composer of it."""
+    import antiphon
+
+    return antiphon.load(checkpoint, device="cpu")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

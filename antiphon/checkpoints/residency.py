@@ -9,13 +9,28 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import weakref
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import torch
 from torch import Tensor
 
 _DONTNEED = 4
 _PRESENT, _OF_FILE = np.uint64(63), np.uint64(61)  # bits of an entry of /proc/self/pagemap
+
+
+# where the mappings begin and end that weights are seen through now
+_mappings: dict[int, int] = {}
+
+
+def map_file(fd: int) -> Tensor:
+    """The bytes of an open file as a uint8 tensor: a private mapping that lives as long as any view of it."""
+    whole = mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    data = torch.frombuffer(whole, dtype=torch.uint8)
+    _mappings[data.data_ptr()] = data.data_ptr() + data.numel()
+    weakref.finalize(whole, _mappings.pop, data.data_ptr(), None)
+    return data
 
 
 def give_back(tensors: Iterable[Tensor]) -> int:
@@ -24,8 +39,10 @@ def give_back(tensors: Iterable[Tensor]) -> int:
     Their values stay: the next look at them reads the file again. A page that was written to is no longer the file's
     and is left alone. Does nothing where the system does not tell which pages those are, that is outside Linux.
     """
+    mapped = list(_mappings.items())
+    if not mapped:
+        return 0
     try:
-        mapped = list(_file_mappings())
         with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
             released = 0
             for start, stop in _whole_pages(tensors):
@@ -34,16 +51,6 @@ def give_back(tensors: Iterable[Tensor]) -> int:
             return released
     except (OSError, AttributeError, ValueError):
         return 0
-
-
-def _file_mappings() -> Iterator[tuple[int, int]]:
-    """Private mappings of weight files in this process, as address ranges."""
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            fields = line.split(maxsplit=5)
-            if len(fields) == 6 and fields[1].endswith("p") and fields[5].strip().startswith("/"):
-                low, high = fields[0].split("-")
-                yield int(low, 16), int(high, 16)
 
 
 def _whole_pages(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import stat
 import struct
@@ -17,6 +16,7 @@ import torch
 from antiphon.checkpoints.destinations import TensorInfo, check_fit, empty, is_plain, memory_of
 from antiphon.checkpoints.direct_read import Span, read_exactly, read_spans
 from antiphon.checkpoints.file_kinds import SNIFF_BYTES, kind_of
+from antiphon.checkpoints.residency import map_file
 from antiphon.checkpoints.weight_files import how_to_fetch
 from antiphon.errors import CheckpointError
 
@@ -96,8 +96,7 @@ class SafetensorsFile:
         What is written to them stays in this process. Cutting the file short while a view lives ends the process.
         Tensors that do not lie on a multiple of their item size are left out.
         """
-        whole = mmap.mmap(self._fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        data = torch.frombuffer(whole, dtype=torch.uint8)  # keeps the mapping alive
+        data = map_file(self._fd)
         views = {}
         for name in names:
             info, start = self.infos[name], self._offsets[name]

@@ -83,9 +83,9 @@ def require_single_beam(config: GenerationConfig) -> None:
     """Raises ``ParamError`` where ``config`` asks for beam search."""
     if config.num_beams is not None and config.num_beams > 1:
         raise ParamError(
-            f"num_beams={config.num_beams}: incompatible mode for generation",
+            f"num_beams={config.num_beams}: Got incompatible mode for generation, should be one of greedy or sampling",
             expected="greedy decoding or sampling",
-            fix="Pass num_beams=1",
+            fix="Ensure that beam search is de-activated by setting num_beams=1: a beam over sound has no meaning",
         )
 
 

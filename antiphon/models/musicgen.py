@@ -16,6 +16,7 @@ from antiphon.models.configuration import PreTrainedConfig
 from antiphon.models.generation_mixin import GenerationMixin
 from antiphon.models.musicgen_config import MusicgenConfig, MusicgenDecoderConfig
 from antiphon.models.musicgen_decoder import MusicgenForCausalLM, MusicgenModel, shift_right
+from antiphon.models.musicgen_sound import encode_whole
 from antiphon.models.pretrained import PreTrainedModel, returned
 from antiphon.nn.linear import Linear
 from antiphon.outputs import BaseModelOutput, ModelOutput, Seq2SeqLMOutput
@@ -307,16 +308,10 @@ class MusicgenForConditionalGeneration(PreTrainedModel, GenerationMixin):
             raise ParamError(
                 "no decoder inputs", expected="decoder_input_ids, decoder_inputs_embeds, input_values or labels"
             )
-        codes = self.audio_encoder.encode(input_values, padding_mask, return_dict=True, **kwargs).audio_codes
-        if codes.shape[0] != 1:
-            raise ParamError(
-                f"Expected 1 frame in the audio code outputs, got {codes.shape[0]} frames",
-                fix="Ensure chunking is disabled by setting chunk_length_s=None in the audio encoder",
-            )
-        if config.audio_channels == 2 and codes.shape[2] == config.num_codebooks // 2:
-            codes = codes.repeat_interleave(2, dim=2)  # one channel's codes stand for both
-        flat: Tensor = codes[0].reshape(-1, codes.shape[-1])  # (B, K, T) -> (B * K, T)
-        return flat
+        codes, _ = encode_whole(self.audio_encoder, input_values, padding_mask, **kwargs)
+        if config.audio_channels == 2 and codes.shape[1] == config.num_codebooks // 2:
+            codes = codes.repeat_interleave(2, dim=1)  # one channel's codes stand for both
+        return codes.flatten(0, 1)  # (B, K, T) -> (B * K, T)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Labels (B, T, K) as decoder inputs (B, K, T), one column later."""

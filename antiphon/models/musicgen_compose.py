@@ -138,7 +138,7 @@ def _output(
 
 
 def _rest(part: Any) -> None:
-    """Lets a part whose turn is over give back the memory that is its file's; the next look costs milliseconds."""
+    """Lets a part whose turn is over give back the memory that is its file's; the next look reads it again."""
     if not part.training:
         give_back(part.parameters())
 

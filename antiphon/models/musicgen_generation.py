@@ -131,11 +131,7 @@ def resolved(
     left_open = kwargs.get("max_length") is None
     config, leftover = precedence.resolve(call_config, model_config, kwargs)
     precedence.refuse_unknown(leftover, accepted)
-    if (config.num_beams or 1) > 1:
-        raise ParamError(
-            "Got incompatible mode for generation, should be one of greedy or sampling",
-            fix="Ensure that beam search is de-activated by setting num_beams=1: a beam over sound has no meaning",
-        )
+    precedence.require_single_beam(config)
     if config.stop_strings is not None:
         raise ParamError(f"stop_strings={config.stop_strings!r}", expected="it unset: codes are not text")
     return config, leftover, left_open

@@ -11,6 +11,21 @@ from torch import Tensor
 from antiphon.errors import ParamError
 
 
+def encode_whole(codec: Any, values: Tensor, padding: Tensor | None, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    """The codes (B, K, T) of a sound (B, C, N) in one piece, and its volume, where the codec keeps it.
+
+    Raises:
+        ParamError: the codec cuts the sound into segments.
+    """
+    out = codec.encode(values, padding_mask=padding, return_dict=True, **kwargs)
+    if out.audio_codes.shape[0] != 1:
+        raise ParamError(
+            f"Expected 1 frame in the audio code outputs, got {out.audio_codes.shape[0]} frames",
+            fix="Ensure chunking is disabled by setting chunk_length_s=None in the audio encoder",
+        )
+    return out.audio_codes[0], out.audio_scales[0]
+
+
 def encode(model: Any, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Any]:
     """The codes (B, K, T) of a sound (B, C, N), a stereo model's channels in turn; and its volumes, where kept.
 
@@ -26,18 +41,11 @@ def encode(model: Any, values: Tensor, padding: Tensor | None) -> tuple[Tensor, 
             f"Expected stereo audio (2-channels) but example has {values.shape[1]} channel",
             fix="Pass the same sound on both channels, or resample=True to the processor, which converts",
         )
-    encoded = []
-    for channel in values.split(1, dim=1) if channels == 2 else [values]:
-        out = codec.encode(channel, padding_mask=padding, return_dict=True)
-        if out.audio_codes.shape[0] != 1:
-            raise ParamError(
-                f"Expected 1 frame in the audio code outputs, got {out.audio_codes.shape[0]} frames",
-                fix="Ensure chunking is disabled by setting chunk_length_s=None in the audio encoder",
-            )
-        encoded.append((out.audio_codes[0], out.audio_scales[0]))
+    sounds = values.split(1, dim=1) if channels == 2 else [values]
+    encoded = [encode_whole(codec, sound, padding) for sound in sounds]
     codes = torch.stack([c for c, _ in encoded], dim=2).flatten(1, 2)  # (B, K, 2, T) -> (B, 2 K, T), left first
-    scales = [s for _, s in encoded]
-    return codes, None if scales[0] is None else torch.stack(scales, dim=1)  # (B, channels, 1)
+    kept = [scale for _, scale in encoded if scale is not None]
+    return codes, torch.stack(kept, dim=1) if kept else None  # (B, channels, 1)
 
 
 def decode(model: Any, codes: Tensor, scales: Tensor | None = None) -> Tensor:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import antiphon
 from antiphon import Audio
@@ -22,18 +19,6 @@ from antiphon.cli.app import run
 
 _ROOT = Path(antiphon.__file__).parents[1]
 _SHORT = ("--seconds", "0.1", "--seed", "1", "--device", "cpu")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    path = Path(__file__).parents[2] / "examples" / "random_checkpoint.py"
-    spec = importlib.util.spec_from_file_location("random_checkpoint", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module.make(tmp_path_factory.mktemp("checkpoint"))
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
