@@ -1,4 +1,4 @@
-"""The stream: its pieces in a row are what ``generate`` gives, they come early, and ending it early frees everything."""
+"""The stream: its pieces in a row are what ``generate`` gives, they come early, and an early end frees everything."""
 
 from __future__ import annotations
 
