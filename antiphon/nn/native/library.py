@@ -40,6 +40,8 @@ _SIGNATURES = {
         *(_place, _count, _place, _count, _count),  # weight, stride; scales, stride; inputs a group
         *(_count, _count, _place, _place, _kind),  # inputs, outputs; bias; out; threads
     ],
+    "antiphon_attend": [_place, _kind, _kind],  # the task; kind of what is stored; threads
+    "antiphon_store": [_place, _kind, _place, _place, _place, _place, _place, _place],
 }
 
 
