@@ -6,6 +6,9 @@ level more below zero than above it, and the largest weight of a group should ge
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,8 +18,8 @@ from antiphon.errors import ParamError
 BITS = (4, 8)
 GROUP_SIZE = 64
 
-# Values at a time: small enough for what is computed with them to stay in a core's cache.
-_CHUNK_VALUES = 1 << 16
+# Values at a time: few enough for what is computed with them to stay in a core's cache.
+_BLOCK_VALUES = 1 << 17
 # Smaller weights than this count as zero: their reciprocal would be infinite.
 _LEAST = 1e-30
 # The levels that the largest weight of a group is tried at. Levels above the highest cut it off, and what is lost on
@@ -61,14 +64,17 @@ def rounded(weight: Tensor, bits: int, group_size: int = GROUP_SIZE) -> tuple[Te
     groups = -(-inputs // group_size)
     codes = torch.empty((outputs, inputs), dtype=torch.uint8, device=weight.device)
     scales = torch.empty((outputs, groups), dtype=torch.bfloat16, device=weight.device)
-    rows = max(1, _CHUNK_VALUES // max(1, groups * group_size))
-    for first in range(0, outputs if inputs else 0, rows):
+    rows = max(1, _BLOCK_VALUES // max(1, groups * group_size))
+
+    def fit(first: int) -> None:
         block = weight[first : first + rows].detach().float()
         if groups * group_size != inputs:
             block = F.pad(block, (0, groups * group_size - inputs))  # zeros neither pull at a scale nor cost anything
         levels, scale = _fitted(block.reshape(-1, group_size), bits)
         codes[first : first + rows] = levels.add_(zero_code(bits)).view(-1, groups * group_size)[:, :inputs]
         scales[first : first + rows] = scale.view(-1, groups)
+
+    _each(fit, range(0, outputs if inputs else 0, rows))
     return codes, scales
 
 
@@ -76,6 +82,25 @@ def restored(codes: Tensor, scales: Tensor, bits: int, group_size: int = GROUP_S
     """The float32 weight (O, I) of codes (O, I) and scales (O, ceil(I / G))."""
     spread = scales.float().repeat_interleave(group_size, dim=1)[:, : codes.shape[1]]
     return (codes.float() - zero_code(bits)) * spread
+
+
+def _each(work: Callable[[int], None], firsts: range) -> None:
+    """Does ``work`` for every block, one block a thread.
+
+    Not by torch's own threads: they would share each of some thousand short steps and wait for each other after it,
+    which on a machine with other work takes a hundred times as long as the steps.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or len(firsts) < 2:
+        for first in firsts:
+            work(first)
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for _ in pool.map(work, firsts):
+                pass
+    finally:
+        torch.set_num_threads(threads)  # for threads that are made after this; the caller's own number never changed
 
 
 def _fitted(values: Tensor, bits: int) -> tuple[Tensor, Tensor]:

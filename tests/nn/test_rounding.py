@@ -82,11 +82,18 @@ def test_a_shorter_last_group_is_rounded_by_itself(bits: int, outputs: int, inpu
     assert torch.equal(codes[:, last:], alone) and torch.equal(scales[:, -1:], alone_scales)
 
 
-def test_many_rows_are_rounded_as_each_row_alone() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_rows_are_rounded_as_each_row_alone_by_any_number_of_threads(threads: int) -> None:
     torch.manual_seed(4)
-    weight = torch.randn(600, 128)  # more than one block of the work
-    codes, scales = rounded(weight, 4, 64)
-    for row in (0, 511, 512, 599):
+    weight = torch.randn(2500, 128)  # three blocks of the work
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        codes, scales = rounded(weight, 4, 64)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for row in (0, 1023, 1024, 2499):
         one, scale = rounded(weight[row : row + 1], 4, 64)
         assert torch.equal(codes[row : row + 1], one) and torch.equal(scales[row : row + 1], scale)
 
