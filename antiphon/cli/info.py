@@ -36,6 +36,8 @@ def _lines(summary: Summary) -> list[tuple[str, str]]:
     if len(summary.parts) > 1:
         lines.append(("", f"{'all':<15}{summary.parameters:>15,} parameters"))
     lines.append(("stored as", ", ".join(summary.dtypes) or f"not on this machine (antiphon pull {summary.name})"))
+    if summary.rounding:
+        lines.append(("rounded", summary.rounding))
     files = [f"{name} {_size(size)}" for name, size in summary.files.items()]
     if files:
         total = f", {_size(sum(summary.files.values()))} in all" if len(files) > 1 else ""

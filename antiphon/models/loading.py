@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,17 @@ from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamEr
 from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS, PreTrainedConfig, dtype_of
 from antiphon.models.devices import available_bytes, on_network, place, whole_device
 from antiphon.models.pretrained import PreTrainedModel, report
-from antiphon.models.quantized import quantize_int8
+from antiphon.models.quantization import Quantization, asked, settled, stated_in
+from antiphon.models.quantized import (
+    check_filled,
+    forecast_bytes,
+    layers_to_round,
+    make_room,
+    round_layers,
+    rounded_layers,
+)
 from antiphon.nn.linear import plain_layers, stacks_of
+from antiphon.nn.quantized_linear import QuantizedLinear
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +55,10 @@ class Options:
     strict: bool = True
     ignore_mismatched_sizes: bool = False
     output_loading_info: bool = False
-    load_in_8bit: bool = False
+    load_in_8bit: bool | None = False
+    load_in_4bit: bool | None = False
+    quantize: str | None = None
+    quantization_config: Any = None
     force: bool = False
     copy: bool | None = None
     trust_remote_code: bool = False
@@ -60,6 +72,12 @@ class Options:
         if self.device is not None and self.device_map is not None:
             raise ParamError("device and device_map were both given", expected="one of them")
         whole_device(self.device, self.device_map)  # refused here, before anything is read
+        self.rounding = asked(
+            quantize=self.quantize,
+            load_in_8bit=self.load_in_8bit,
+            load_in_4bit=self.load_in_4bit,
+            quantization_config=self.quantization_config,
+        )
 
 
 def load(
@@ -77,21 +95,28 @@ def load(
     made._name_or_path = str(name)
     if options.attn_implementation is not None:
         made._attn_implementation = _one_implementation(options.attn_implementation)
+    stated = _stated_rounding(folder, made)
+    plan = settled(options.rounding, stated, str(folder))
     with store.open_weights(folder, variant=options.variant, use_safetensors=options.use_safetensors) as weights:
-        dtype = _chosen_dtype(options.dtype, made, weights)
+        dtype = _chosen_dtype(options, made, weights, plan)
         model = _on_meta(cls, made)
-        _check_memory(model, dtype, options.force)
+        if plan is not None and not layers_to_round(model, plan):
+            raise ParamError(f"a {cls.__name__} has no layers that {plan.kind} could be for", fix="Load it as it is")
+        _check_memory(model, dtype, plan, options.force)
         stored = _stored_names(weights, model, prefix)
+        if stated is not None:
+            make_room(model, stated, stored)
         info = _fit(model, weights, stored, options)
         left_out = {n for kind in info for n in kind}
+        check_filled(model, left_out)
+        if plan is not None and stated is None:
+            round_layers(model, plan, _reader(weights, stored), left_out=left_out)
         views = _views(model, weights, stored, dtype, left_out) if _may_map(folder, options) else {}
         mapped = {n for n, place in model.state_dict(keep_vars=True).items() if id(place) in views}
         materialise(model, dtype, views)
         _read(model, weights, stored, left_out, mapped)
     if isinstance(options.attn_implementation, dict):
         model.set_attn_implementation(options.attn_implementation)
-    if options.load_in_8bit:
-        quantize_int8(model)
     place(model, options.device, options.device_map)
     if dtype is torch.float16 and model.device.type == "cpu":
         log.warning("float16 on a CPU is slow and overflows easily: dtype='bfloat16' or 'float32' suits it better")
@@ -173,10 +198,21 @@ def _generation_config(folder: Path, config: PreTrainedConfig) -> Any:
     return GenerationConfig.from_model_config(config)
 
 
-def _chosen_dtype(wanted: Any, config: PreTrainedConfig, weights: store.Weights) -> torch.dtype:
+def _stated_rounding(folder: Path, config: PreTrainedConfig) -> Quantization | None:
+    """What the checkpoint says of its own weights; the configuration speaks where it was passed without a file."""
+    path = folder / CONFIG_NAME
+    return stated_in(read_json(path) if path.exists() else config.to_dict(), str(folder))
+
+
+def _chosen_dtype(
+    options: Options, config: PreTrainedConfig, weights: store.Weights, plan: Quantization | None
+) -> torch.dtype:
+    wanted = options.dtype
     if wanted is not None and wanted != "auto":
         chosen = dtype_of(wanted)
         return chosen if chosen is not None else torch.float32
+    if plan is not None and wanted is None and _stays_on_cpu(options):
+        return torch.float32  # what stays floating point is small, and CPUs are quick in this
     recorded = dtype_of(config.dtype)
     if recorded is not None:
         return recorded
@@ -228,8 +264,8 @@ def _fit(
     )
 
 
-def _check_memory(model: nn.Module, dtype: torch.dtype, force: bool) -> None:
-    need = sum(p.numel() * dtype.itemsize for p in model.parameters())
+def _check_memory(model: nn.Module, dtype: torch.dtype, plan: Quantization | None, force: bool) -> None:
+    need = forecast_bytes(model, dtype, plan)
     free = available_bytes()
     if free is not None and need > free and not force:
         raise CapacityError(
@@ -245,11 +281,23 @@ def _may_map(folder: Path, options: Options) -> bool:
     short. Files in the Hub's cache are replaced, never changed in place, so these are mapped where the call does not
     say otherwise; folders that people write into are copied, and so is what lies on a network.
     """
-    device = whole_device(options.device, options.device_map)
-    on_cpu = not isinstance(options.device_map, dict) and (device is None or device.type == "cpu")
-    if not on_cpu or options.copy:
+    if not _stays_on_cpu(options) or options.copy:
         return False
     return options.copy is False or (hub.is_cached(folder) and not on_network(folder))
+
+
+def _stays_on_cpu(options: Options) -> bool:
+    device = whole_device(options.device, options.device_map)
+    return not isinstance(options.device_map, dict) and (device is None or device.type == "cpu")
+
+
+def _reader(weights: store.Weights, stored: Mapping[str, str]) -> Callable[[str], Tensor]:
+    def read(name: str) -> Tensor:
+        place = store.empty(weights.info(stored[name]).shape, torch.float32)
+        weights.read_into({stored[name]: place})
+        return place
+
+    return read
 
 
 def _views(
@@ -277,6 +325,8 @@ def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor
     """
     wide = _kept_in_fp32(model) if dtype is torch.float16 else set()
     views = views or {}
+    for rounded in rounded_layers(model):
+        rounded.dtype = dtype
     made = {
         id(p): nn.Parameter(views[id(p)], requires_grad=p.requires_grad) for p in model.parameters() if id(p) in views
     }
@@ -299,8 +349,9 @@ def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor
                     )
                 module._parameters[name] = made[id(parameter)]
         for name, buffer in module._buffers.items():
-            if buffer is not None:
-                kind = dtype if buffer.is_floating_point() else buffer.dtype
+            if buffer is not None and buffer.is_meta:
+                is_scale = isinstance(module, QuantizedLinear) and name == "scales"
+                kind = dtype if buffer.is_floating_point() and not is_scale else buffer.dtype
                 view = views.get(id(buffer))
                 module._buffers[name] = store.empty(tuple(buffer.shape), kind) if view is None else view
 

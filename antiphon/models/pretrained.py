@@ -15,7 +15,7 @@ from antiphon.checkpoints.keys import KeyTable
 from antiphon.checkpoints.store import write_weights
 from antiphon.errors import CheckpointError, ConfigError, ParamError
 from antiphon.models.configuration import PreTrainedConfig
-from antiphon.models.quantized import Int8Linear
+from antiphon.models.quantized import plan_of, rounded_layers
 from antiphon.nn.attention import IMPLEMENTATIONS, Attention
 from antiphon.nn.linear import lay_side_by_side, stacks_of
 from antiphon.nn.transformer import Record, Transformer
@@ -104,12 +104,14 @@ class PreTrainedModel(nn.Module):
         return getattr(self, self.base_model_prefix, self)
 
     def num_parameters(self, only_trainable: bool = False) -> int:
-        """Parameters, each counted once."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+        """Parameters, each counted once; weights in 8 or 4 bits count too, though none of them can be trained."""
+        rounded = 0 if only_trainable else sum(m.in_features * m.out_features for m in rounded_layers(self))
+        return rounded + sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
     def get_memory_footprint(self, return_buffers: bool = True) -> int:
-        """Bytes of the parameters, and of the buffers where asked for."""
-        tensors = list(self.parameters()) + (list(self.buffers()) if return_buffers else [])
+        """Bytes of the parameters, of weights in 8 or 4 bits, and of the other buffers where asked for."""
+        rounded = [t for layer in rounded_layers(self) for t in (layer.codes, layer.scales)]
+        tensors = [*self.parameters(), *(self.buffers() if return_buffers else rounded)]
         return sum(t.numel() * t.element_size() for t in tensors)
 
     @classmethod
@@ -238,8 +240,11 @@ class PreTrainedModel(nn.Module):
             kwargs: ``revision, subfolder, variant, token, cache_dir, local_files_only, force_download,
                 use_safetensors`` say which files; ``dtype`` (``"auto"``, a name or a torch dtype; ``torch_dtype`` is
                 its old spelling), ``device``, ``device_map`` (a device, ``"auto"`` or a dict of prefixes),
-                ``attn_implementation``, ``load_in_8bit``, ``strict``, ``ignore_mismatched_sizes``,
-                ``output_loading_info`` say how; ``copy`` whether weights get memory of their own (``True``) or are seen
+                ``attn_implementation``, ``strict``, ``ignore_mismatched_sizes``, ``output_loading_info`` say how;
+                ``quantize="int8"`` or ``"int4"`` (also as ``load_in_8bit``, ``load_in_4bit`` or a
+                ``quantization_config``) keeps the linear layers of attention, feed-forward parts and heads in that many
+                bits, heads always in 8, and computes in float32 on a CPU unless ``dtype`` says otherwise;
+                ``copy`` whether weights get memory of their own (``True``) or are seen
                 through the file (``False``; by default only files in the Hub's cache are, which nobody changes in
                 place); ``low_cpu_mem_usage`` is accepted and always on. Names of configuration fields override them.
                 Anything else is an error.
@@ -281,26 +286,27 @@ class PreTrainedModel(nn.Module):
     ) -> None:
         """Writes ``config.json``, ``generation_config.json`` where there is one, and the weights.
 
-        Every file is complete or absent. ``transformers`` opens the folder. ``safe_serialization=False`` writes a
-        pickle. ``push_to_hub=True`` is refused: upload the folder with ``huggingface_hub``.
+        Every file is complete or absent. ``transformers`` opens the folder, unless weights are in 8 or 4 bits: these
+        are written as they are, with a ``quantization_config`` that says so, and ``from_pretrained`` opens them with
+        no argument. ``safe_serialization=False`` writes a pickle. ``push_to_hub=True`` is refused: upload the folder
+        with ``huggingface_hub``.
 
         Raises:
-            CheckpointError: the folder cannot be written. ParamError: weights in eight bits, which no file holds.
+            CheckpointError: the folder cannot be written. ParamError: layers rounded in ways that no loader looks for.
         """
         if push_to_hub:
             raise ParamError("push_to_hub=True", fix="Save, then run: huggingface-cli upload <repo> <folder>")
         if not is_main_process:
             return
-        small = next((name for name, part in self.named_modules() if isinstance(part, Int8Linear)), None)
-        if small is not None:
-            raise ParamError(
-                f"{type(self).__name__} holds weights in 8 bits, such as {small}, which cannot be saved",
-                fix="Load it without load_in_8bit, and save that",
-            )
+        plan = plan_of(self)
         folder = _folder_to_save_into(save_directory)
         tensors = self._tensors_to_save() if state_dict is None else dict(state_dict)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = self.dtype
+        for _, model in self.named_models():  # what they say is of the checkpoint that they came from
+            vars(model.config).pop("quantization_config", None)
+        if plan is not None:
+            self.config.quantization_config = plan.to_dict()
         write_weights(
             folder, tensors, max_shard_size=max_shard_size, safe_serialization=safe_serialization, variant=variant
         )

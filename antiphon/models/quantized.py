@@ -1,53 +1,133 @@
-"""Weights in eight bits: what ``load_in_8bit=True`` turns linear layers into."""
+"""Models whose linear layers are kept in 8 or 4 bits: which layers, how they come to be, and what they take."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from antiphon.errors import CheckpointError, ParamError
+from antiphon.lm.stream_decoder import StreamHeads
+from antiphon.models.quantization import HEAD_BITS, Quantization
+from antiphon.nn.attention import Attention
 from antiphon.nn.linear import Linear
+from antiphon.nn.mlp import MLP, GatedMLP
+from antiphon.nn.quantized_linear import QuantizedLinear
+
+# Nearly all weights of a model lie in these, and each is read in full at every step. What is looked up row by row
+# (embeddings), small (norms, projections between parts) or convolved (codecs) stays floating point.
+_PARTS = (Attention, MLP, GatedMLP)
+_HEADS = (StreamHeads,)
 
 
-class Int8Linear(nn.Module):
-    """A linear layer whose weight is int8 with one scale a row; inputs and outputs stay floating point.
+def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
+    """Path, layer, and whether it is a head, of the layers that rounding is for."""
+    for path, part in model.named_modules():
+        if isinstance(part, _PARTS + _HEADS):
+            for name, layer in part.named_children():
+                if type(layer) is Linear or isinstance(layer, QuantizedLinear):
+                    yield f"{path}.{name}" if path else name, layer, isinstance(part, _HEADS)
+
+
+def layers_to_round(model: nn.Module, plan: Quantization) -> dict[str, tuple[str, Linear, int]]:
+    """Path of each plain layer that the plan rounds: the name of its weight in the documents, the layer, its bits."""
+    names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
+    chosen = {}
+    for path, layer, is_head in _candidates(model):
+        if isinstance(layer, Linear):
+            name = names[id(layer.weight)]
+            if not plan.keeps(name.removesuffix(".weight")):
+                chosen[path] = name, layer, plan.head_bits if is_head else plan.bits
+    return chosen
+
+
+def rounded_layers(model: nn.Module) -> list[QuantizedLinear]:
+    """The layers of a model that are in 8 or 4 bits."""
+    return [layer for layer in model.modules() if isinstance(layer, QuantizedLinear)]
+
+
+def round_layers(
+    model: nn.Module, plan: Quantization, read: Callable[[str], Tensor], *, left_out: Collection[str] = ()
+) -> None:
+    """Puts rounded layers in the place of the plan's, one after the other, so that one weight at a time is in memory.
 
     Args:
-        layer: the layer to take the place of.
+        model: changed in place; it may be on ``meta``, and biases stay where they are.
+        read: gives a weight (O, I), by its name in the documents. left_out: names that it has not; these layers stay.
     """
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        weight = layer.weight.detach().float()
-        scale = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.register_buffer("weight", torch.round(weight / scale[:, None]).to(torch.int8))
-        self.register_buffer("scale", scale.to(layer.weight.dtype))
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
-        self.weight: Tensor
-        self.scale: Tensor
-        self.bias: Tensor | None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., I) to (..., O)."""
-        flat = x.reshape(-1, self.in_features)
-        out = _int8_product(flat, self.weight, self.scale.to(x.dtype)).view(*x.shape[:-1], self.out_features)
-        return out if self.bias is None else out + self.bias
+    for path, (name, layer, bits) in layers_to_round(model, plan).items():
+        if name not in left_out:
+            made = QuantizedLinear.of(read(name), layer.bias, bits=bits, group_size=plan.inputs_a_scale)
+            _put(model, path, made)
 
 
-def _int8_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    # the packed kernel reads one byte a weight; it takes few rows well and exists on some devices only
-    if x.device.type == "cpu" and x.shape[0] <= 16 and weight.shape[0] % 4 == 0 and weight.shape[1] % 16 == 0:
-        try:
-            return torch._weight_int8pack_mm(x, weight, scale)
-        except (RuntimeError, AttributeError):
-            pass
-    return (x @ weight.to(x.dtype).t()) * scale
+def make_room(model: nn.Module, plan: Quantization, stored: Collection[str]) -> None:
+    """Puts empty rounded layers in the place of those of which ``stored`` has no weight to multiply with."""
+    for path, (name, layer, bits) in layers_to_round(model, plan).items():
+        if name not in stored:
+            with torch.device("meta"):
+                made = QuantizedLinear(
+                    layer.in_features,
+                    layer.out_features,
+                    bits=bits,
+                    group_size=plan.inputs_a_scale,
+                    bias=layer.bias is not None,
+                )
+            _put(model, path, made)
 
 
-def quantize_int8(model: nn.Module) -> None:
-    """Replaces every linear layer inside attention and feed-forward parts by its int8 form, one at a time."""
-    for name, child in list(model.named_children()):
-        if type(child) is Linear:
-            setattr(model, name, Int8Linear(child))
+def check_filled(model: nn.Module, left_out: Collection[str]) -> None:
+    """Raises ``CheckpointError`` where codes or scales are among what could not be read: there is no random start."""
+    rounded = {id(t) for layer in rounded_layers(model) for t in (layer.codes, layer.scales)}
+    lost = [n for n, t in model.state_dict(keep_vars=True).items() if id(t) in rounded and n in left_out]
+    if lost:
+        raise CheckpointError(
+            f"{len(lost)} tensor(s) of rounded weights are missing or of another shape, such as {lost[0]}",
+            expected="all of them: strict=False cannot make them up",
+        )
+
+
+def plan_of(model: nn.Module) -> Quantization | None:
+    """How a model's layers are rounded, for its checkpoint to say; ``None`` where none is.
+
+    Raises:
+        ParamError: in more than one way, or layers that are not looked for when it is loaded.
+    """
+    layers = rounded_layers(model)
+    if not layers:
+        return None
+    found = {True: set[int](), False: set[int]()}
+    sought = []
+    for _, layer, is_head in _candidates(model):
+        if isinstance(layer, QuantizedLinear):
+            found[is_head].add(layer.bits)
+            sought.append(layer)
+    groups = {layer.group_size for layer in layers}
+    if len(sought) != len(layers) or len(groups) > 1 or any(len(kinds) > 1 for kinds in found.values()):
+        raise ParamError(
+            f"the rounded layers of this {type(model).__name__} are of different kinds or in unusual places",
+            expected="one number of bits and one group size in attention, feed-forward parts and heads",
+            fix="Save it before rounding, or load the original with quantize=..",
+        )
+    return Quantization(min(found[False] or found[True]), groups.pop(), min(found[True], default=HEAD_BITS))
+
+
+def forecast_bytes(model: nn.Module, dtype: torch.dtype, plan: Quantization | None = None) -> int:
+    """Bytes that the weights and buffers of a floating point model come to in ``dtype``, rounded by a plan or not."""
+    total, chosen, group_size = 0, {}, 1
+    if plan is not None:
+        chosen = {id(layer.weight): bits for _, layer, bits in layers_to_round(model, plan).values()}
+        group_size = plan.inputs_a_scale
+    for tensor in {id(t): t for t in (*model.parameters(), *model.buffers())}.values():
+        if id(tensor) in chosen:
+            outputs, inputs = tensor.shape
+            total += outputs * (-(-inputs * chosen[id(tensor)] // 8) + 2 * -(-inputs // group_size))
         else:
-            quantize_int8(child)
+            total += tensor.numel() * (dtype if tensor.is_floating_point() else tensor.dtype).itemsize
+    return total
+
+
+def _put(model: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, layer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +13,7 @@ from antiphon.errors import ConfigError, ParamError
 from antiphon.nn.kv_cache import LayerCache
 from antiphon.nn.linear import Linear, stacked_linear
 from antiphon.nn.masks import Mask
+from antiphon.nn.native.attention import Stored, attended
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
 
@@ -64,12 +67,18 @@ class Attention(nn.Module):
     def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.view(*x.shape[:-1], heads, self.head_width).transpose(1, 2)  # (B, T, H * D) -> (B, H, T, D)
 
-    def _keys_values(self, memory: Tensor, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
-        if cache is not None and cache.length and cache.keys is not None and cache.values is not None:
-            return cache.keys, cache.values
-        key, value = stacked_linear(memory, [self.key, self.value])
-        key, value = self._split(key, self.kv_heads), self._split(value, self.kv_heads)
-        return cache.append(key, value) if cache is not None else (key, value)
+    def _projected(
+        self, x: Tensor, memory: Tensor | None, cache: LayerCache | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """The query, and fresh keys and values unless a memory's lie in the cache already; all (B, heads, T, D)."""
+        if memory is None:
+            query, key, value = stacked_linear(x, [self.query, self.key, self.value])
+        else:
+            query = self.query(x)
+            if cache is not None and cache.length:
+                return self._split(query, self.heads), None
+            key, value = stacked_linear(memory, [self.key, self.value])
+        return self._split(query, self.heads), (self._split(key, self.kv_heads), self._split(value, self.kv_heads))
 
     def forward(
         self,
@@ -92,22 +101,32 @@ class Attention(nn.Module):
         Returns:
             (B, T, D), and the weights (B, H, T, S) or ``None``.
         """
-        if memory is None:
-            query, key, value = stacked_linear(x, [self.query, self.key, self.value])
-            key, value = self._split(key, self.kv_heads), self._split(value, self.kv_heads)
-            if cache is not None:
-                key, value = cache.append(key, value)
-        else:
-            query = self.query(x)
-            key, value = self._keys_values(memory, cache)
-        query = self._split(query, self.heads)
+        query, fresh = self._projected(x, memory, cache)
         mask = mask or Mask()
-        if self.implementation == "eager" or need_weights:
-            heads, weights = self._eager(query, key, value, mask, head_mask if self.implementation == "eager" else None)
+        weights = None
+        if cache is not None and self._decodes(x, need_weights):
+            heads = self._one_column(query, fresh, mask, cache)
         else:
-            heads, weights = self._fused(query, key, value, mask), None
+            key, value = _all_columns(fresh, cache)
+            if self.implementation == "eager" or need_weights:
+                head_mask = head_mask if self.implementation == "eager" else None
+                heads, weights = self._eager(query, key, value, mask, head_mask)
+            else:
+                heads = self._fused(query, key, value, mask)
         merged = heads.transpose(1, 2).flatten(2)  # (B, H, T, D) -> (B, T, H * D)
         return self.out(merged), weights if need_weights else None
+
+    def _decodes(self, x: Tensor, need_weights: bool) -> bool:
+        plain = self.implementation == "sdpa" and not need_weights and not (self.training and self.dropout)
+        return plain and x.shape[1] == 1 and not torch.is_grad_enabled()
+
+    def _one_column(self, query: Tensor, fresh: tuple[Tensor, Tensor] | None, mask: Mask, cache: LayerCache) -> Tensor:
+        if fresh is not None:
+            cache.write(*fresh)
+        # a memory without places leaves nothing in a cache
+        stored = Stored(*fresh) if fresh is not None and not cache.length else cache.stored
+        heads = attended(query, stored, mask.for_kernel(like=query), self.scale)
+        return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
 
     def _fused(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         drop = self.dropout if self.training else 0.0
@@ -146,3 +165,10 @@ class Attention(nn.Module):
         if head_mask is not None:
             weights = weights * (head_mask.view(1, -1, 1, 1) if head_mask.dim() == 1 else head_mask)
         return torch.matmul(weights, value), weights
+
+
+def _all_columns(fresh: tuple[Tensor, Tensor] | None, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+    """The keys and values to attend to: the cache's, and the fresh ones after them."""
+    if fresh is None:  # only a filled cache leaves nothing to project
+        return cast(LayerCache, cache).floats()
+    return fresh if cache is None else cache.append(*fresh)

@@ -12,10 +12,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antiphon.errors import CapacityError, ParamError
+from antiphon.errors import CapacityError, ParamError, SessionError
+from antiphon.nn.native.attention import Stored, store_columns
+
+# What numbers can be kept in.
+_STORES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)
 
 # Slots added at once when a cache without a known length is full.
 _BLOCK = 256
+
+
+def store_dtype(name: torch.dtype | str | None) -> torch.dtype | None:
+    """The dtype that a cache keeps its numbers in: of that name, or ``None`` for the dtype they come in.
+
+    Raises:
+        ParamError: a dtype that a cache does not know.
+    """
+    if name is None:
+        return None
+    for dtype in _STORES:
+        if name in (dtype, str(dtype), str(dtype).removeprefix("torch.")):
+            return dtype
+    known = [str(dtype).removeprefix("torch.") for dtype in _STORES]
+    raise ParamError(f"a cache of dtype {name!r}", expected=f"None or one of {known}")
 
 
 class LayerCache:
@@ -24,24 +43,51 @@ class LayerCache:
     Args:
         capacity: slots to allocate at the first write; 0 lets it grow by blocks.
         fixed: refuse to grow beyond ``capacity``.
+        dtype: what the numbers are kept in, by default as they come; ``int8`` keeps a column with a scale of its own.
     """
 
-    def __init__(self, capacity: int = 0, *, fixed: bool = False) -> None:
+    def __init__(self, capacity: int = 0, *, fixed: bool = False, dtype: torch.dtype | str | None = None) -> None:
         self.capacity = capacity
         self.fixed = fixed
         self.length = 0
+        self._store = store_dtype(dtype)
+        self._dtype = torch.float32
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
+        self._key_scales: Tensor | None = None
+        self._value_scales: Tensor | None = None
 
     @property
     def keys(self) -> Tensor | None:
-        """(B, H, length, D), a view; ``None`` before the first write."""
-        return None if self._keys is None else self._keys[:, :, : self.length]
+        """(B, H, length, D), a view where the cache keeps what it is given; ``None`` before the first write."""
+        return None if self._keys is None else self.floats()[0]
 
     @property
     def values(self) -> Tensor | None:
-        """(B, H, length, D), a view; ``None`` before the first write."""
-        return None if self._values is None else self._values[:, :, : self.length]
+        """(B, H, length, D), a view where the cache keeps what it is given; ``None`` before the first write."""
+        return None if self._values is None else self.floats()[1]
+
+    @property
+    def stored(self) -> Stored:
+        """The filled part as it is kept.
+
+        Raises:
+            SessionError: nothing was written yet.
+        """
+        if self._keys is None or self._values is None:
+            raise SessionError("this cache holds nothing yet", fix="Write to it first")
+        filled = slice(None), slice(None), slice(self.length)
+        if self._key_scales is None or self._value_scales is None:
+            return Stored(self._keys[filled], self._values[filled])
+        return Stored(self._keys[filled], self._values[filled], self._key_scales[filled], self._value_scales[filled])
+
+    def floats(self) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, length, D) in the dtype of the last ones written.
+
+        Raises:
+            SessionError: nothing was written yet.
+        """
+        return self.stored.floats(self._dtype)
 
     def _reserve(self, like: Tensor, slots: int) -> None:
         held = 0 if self._keys is None else self._keys.shape[2]
@@ -57,39 +103,67 @@ class LayerCache:
         if self.fixed:
             size = self.capacity
         rows, heads, _, width = like.shape
-        old = (self._keys, self._values)
-        self._keys = torch.empty((rows, heads, size, width), dtype=like.dtype, device=like.device)
-        self._values = torch.empty_like(self._keys)
-        for new, before in ((self._keys, old[0]), (self._values, old[1])):
-            if before is not None:
-                new[:, :, : self.length] = before[:, :, : self.length]
+        dtype = self._store or like.dtype
+        self._keys = self._grown(self._keys, (rows, heads, size, width), dtype, like.device)
+        self._values = self._grown(self._values, (rows, heads, size, width), dtype, like.device)
+        if dtype is torch.int8:
+            self._key_scales = self._grown(self._key_scales, (rows, heads, size), torch.float32, like.device)
+            self._value_scales = self._grown(self._value_scales, (rows, heads, size), torch.float32, like.device)
+
+    def _grown(self, before: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        new = torch.empty(shape, dtype=dtype, device=device)
+        if before is not None:
+            new[:, :, : self.length] = before[:, :, : self.length]
+        return new
+
+    def write(self, keys: Tensor, values: Tensor) -> None:
+        """Adds (B, H, T, D), detached."""
+        if self._keys is not None and self._keys.shape[0] != keys.shape[0]:
+            raise ParamError(
+                f"the cache holds {self._keys.shape[0]} rows and {keys.shape[0]} came",
+                fix="Use a new cache for a new batch",
+            )
+        self._dtype = keys.dtype
+        place = slice(None), slice(None), slice(self.length, self.length + keys.shape[2])
+        self._reserve(keys, self.length + keys.shape[2])
+        if self._keys is None or self._values is None:  # no columns into an empty cache
+            return
+        if self._key_scales is None or self._value_scales is None:
+            self._keys[place] = keys.detach()
+            self._values[place] = values.detach()
+        else:
+            store_columns(keys, self._keys[place], self._key_scales[place])
+            store_columns(values, self._values[place], self._value_scales[place])
+        self.length += keys.shape[2]
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Adds (B, H, T, D) and returns all keys and values so far.
 
         The cache keeps detached copies; while a gradient is wanted the fresh part of what is returned carries it.
         """
-        if self._keys is not None and self._keys.shape[0] != keys.shape[0]:
-            raise ParamError(
-                f"the cache holds {self._keys.shape[0]} rows and {keys.shape[0]} came",
-                fix="Use a new cache for a new batch",
-            )
-        start, stop = self.length, self.length + keys.shape[2]
-        self._reserve(keys, stop)
-        if self._keys is None or self._values is None:  # zero columns into an empty cache
+        start = self.length
+        self.write(keys, values)
+        if self._keys is None:
             return keys, values
-        self._keys[:, :, start:stop] = keys.detach()
-        self._values[:, :, start:stop] = values.detach()
-        self.length = stop
+        all_keys, all_values = self.floats()
         if torch.is_grad_enabled() and (keys.requires_grad or values.requires_grad):
-            past = (self._keys[:, :, :start].clone(), self._values[:, :, :start].clone())
+            past = all_keys[:, :, :start].clone(), all_values[:, :, :start].clone()
             return torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        return self._keys[:, :, :stop], self._values[:, :, :stop]
+        return all_keys, all_values
 
     def select(self, rows: Tensor) -> None:
         """Keeps the rows named by ``rows`` (R,) int64, in that order; a row may be named twice."""
         if self._keys is not None and self._values is not None:
             self._keys, self._values = self._keys.index_select(0, rows), self._values.index_select(0, rows)
+        if self._key_scales is not None and self._value_scales is not None:
+            self._key_scales = self._key_scales.index_select(0, rows)
+            self._value_scales = self._value_scales.index_select(0, rows)
+
+    def repeat(self, repeats: int) -> None:
+        """Repeats every row ``repeats`` times, neighbours together."""
+        if self._keys is not None:
+            rows = torch.arange(self._keys.shape[0], device=self._keys.device)
+            self.select(rows.repeat_interleave(repeats))
 
     def crop(self, length: int) -> None:
         """Forgets the columns from ``length`` on."""
@@ -102,17 +176,20 @@ class KVCache:
     Args:
         capacity: columns to allocate at once, when the length is known.
         fixed: refuse to grow beyond it.
+        dtype: what the numbers are kept in, by default as they come: "float32", "bfloat16", "float16", or "int8" with a
+            scale for each column of a head.
     """
 
-    def __init__(self, capacity: int = 0, *, fixed: bool = False) -> None:
+    def __init__(self, capacity: int = 0, *, fixed: bool = False, dtype: torch.dtype | str | None = None) -> None:
         self._capacity = capacity
         self._fixed = fixed
+        self._dtype = store_dtype(dtype)
         self.layers: list[LayerCache] = []
 
     def layer(self, index: int) -> LayerCache:
         """The cache of layer ``index``, made when it is first asked for."""
         while len(self.layers) <= index:
-            self.layers.append(LayerCache(self._capacity, fixed=self._fixed))
+            self.layers.append(LayerCache(self._capacity, fixed=self._fixed, dtype=self._dtype))
         return self.layers[index]
 
     def update(
@@ -137,9 +214,7 @@ class KVCache:
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeats every row ``repeats`` times, neighbours together."""
         for layer in self.layers:
-            if layer.keys is not None:
-                rows = torch.arange(layer.keys.shape[0], device=layer.keys.device)
-                layer.select(rows.repeat_interleave(repeats))
+            layer.repeat(repeats)
 
     def crop(self, max_length: int) -> None:
         """Forgets the columns from ``max_length`` on; a negative number forgets that many."""

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from antiphon.nn.native.products import Codes, bfloat16_product, coded_product
+from antiphon.nn.quantized_linear import QuantizedLinear
+
 
 @functools.cache
 def _prefers_onednn() -> bool:
@@ -55,6 +58,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     ):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return out
+    if x.dtype is torch.bfloat16:
+        few = bfloat16_product(x, weight, bias)
+        if few is not None:
+            return few
     return F.linear(x, weight, bias)
 
 
@@ -91,60 +98,88 @@ def plain_layers(layers: Sequence[nn.Module]) -> list[Linear]:
     return plain
 
 
-def _side_by_side(layers: Sequence[Linear]) -> bool:
-    """Whether the weights lie one after the other in one storage."""
-    end = None
+def _coded_layers(layers: Sequence[nn.Module]) -> list[QuantizedLinear]:
+    """The layers if all of them are quantised in one way and without bias, else nothing."""
+    coded: list[QuantizedLinear] = []
     for layer in layers:
-        weight = layer.weight
-        if not weight.is_contiguous() or (end is not None and weight.data_ptr() != end):
+        if type(layer) is not QuantizedLinear or layer.bias is not None:
+            return []
+        coded.append(layer)
+    return coded if len({(c.bits, c.group_size, c.in_features, c.codes.device) for c in coded}) == 1 else []
+
+
+def _side_by_side(tensors: Sequence[Tensor]) -> bool:
+    """Whether the tensors lie one after the other in one storage."""
+    end = None
+    for tensor in tensors:
+        if not tensor.is_contiguous() or (end is not None and tensor.data_ptr() != end):
             return False
-        end = weight.data_ptr() + weight.numel() * weight.element_size()
-    return bool(layers)
+        end = tensor.data_ptr() + tensor.numel() * tensor.element_size()
+    return bool(tensors)
+
+
+def _as_one(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors (O_i, I) that lie side by side as one (sum of O_i, I), without a copy."""
+    first = tensors[0]
+    rows, width = sum(tensor.shape[0] for tensor in tensors), first.shape[1]
+    return torch.as_strided(first, (rows, width), (width, 1), first.storage_offset())
 
 
 def stacked_linear(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
     """The outputs of several layers over one input, by one product where their weights lie side by side.
 
     Args:
-        x: (..., I). layers: layers of one input width; plain ones laid out by ``lay_side_by_side`` are fused.
+        x: (..., I). layers: layers of one input width; those laid out by ``lay_side_by_side`` are fused.
 
     Returns:
         One (..., O_i) tensor a layer. With gradients enabled every layer computes alone.
     """
-    plain = [] if torch.is_grad_enabled() else plain_layers(layers)
-    if not _side_by_side(plain):
-        return tuple(layer(x) for layer in layers)
-    first = plain[0].weight
-    widths = [layer.out_features for layer in plain]
-    width = first.shape[1]
-    weight = torch.as_strided(first, (sum(widths), width), (width, 1), first.storage_offset())
-    return tuple(linear(x, weight).split(widths, dim=-1))
+    if not torch.is_grad_enabled():
+        plain = plain_layers(layers)
+        weights = [layer.weight for layer in plain]
+        if _side_by_side(weights):
+            return torch.split(linear(x, _as_one(weights)), [w.shape[0] for w in weights], dim=-1)
+        coded = _coded_layers(layers)
+        codes, scales = [layer.codes for layer in coded], [layer.scales for layer in coded]
+        if _side_by_side(codes) and _side_by_side(scales):
+            first = coded[0]
+            stored = Codes(_as_one(codes), _as_one(scales), first.bits, first.group_size, first.in_features)
+            return torch.split(coded_product(x, stored), [c.shape[0] for c in codes], dim=-1)
+    return tuple(layer(x) for layer in layers)
 
 
 def lay_side_by_side(layers: Sequence[nn.Module], storage: Tensor | None = None, *, copy: bool = True) -> None:
     """Moves the weights of plain layers into one storage, in order; the Parameters stay the same objects.
 
     Args:
-        layers: bias-free ``Linear`` layers of one input width, dtype and device; others are left alone.
-        storage: (sum of widths, I) to use; by default a new one.
+        layers: bias-free ``Linear`` or ``QuantizedLinear`` layers of one input width, dtype and device; others are left
+            alone.
+        storage: (sum of widths, I) to use for plain ones; by default a new one.
         copy: keep the values. ``False`` when a loader is about to fill them.
     """
-    plain = plain_layers(layers)
-    weights = [layer.weight for layer in plain]
-    if len({(w.dtype, w.device, w.shape[1]) for w in weights}) != 1 or (storage is None and _side_by_side(plain)):
+    coded = _coded_layers(layers)
+    if coded:
+        _move_together([layer.codes for layer in coded], None, copy)
+        _move_together([layer.scales for layer in coded], None, copy)
+    else:
+        _move_together([layer.weight for layer in plain_layers(layers)], storage, copy)
+
+
+def _move_together(tensors: Sequence[Tensor], storage: Tensor | None, copy: bool) -> None:
+    kinds = {(t.dtype, t.device, t.shape[1]) for t in tensors}
+    if len(kinds) != 1 or (storage is None and _side_by_side(tensors)):
         return
     if storage is None:
-        storage = torch.empty(
-            (sum(w.shape[0] for w in weights), weights[0].shape[1]), dtype=weights[0].dtype, device=weights[0].device
-        )
+        dtype, device, width = next(iter(kinds))
+        storage = torch.empty((sum(t.shape[0] for t in tensors), width), dtype=dtype, device=device)
     row = 0
     with torch.no_grad():
-        for weight in weights:
-            place = storage[row : row + weight.shape[0]]
+        for tensor in tensors:
+            place = storage[row : row + tensor.shape[0]]
             if copy:
-                place.copy_(weight)
-            weight.data = place
-            row += weight.shape[0]
+                place.copy_(tensor)
+            tensor.data = place
+            row += tensor.shape[0]
 
 
 def stacks_of(model: nn.Module) -> list[list[nn.Module]]:

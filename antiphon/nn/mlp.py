@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from antiphon.errors import ConfigError
 from antiphon.nn.linear import Linear
+from antiphon.nn.quantized_linear import QuantizedLinear
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -87,7 +88,7 @@ class GatedMLP(nn.Module):
 
 def _projected(hidden: Tensor, down: nn.Module) -> Tensor:
     # T5's output projection stays in float32 in a float16 model, where its sums overflow
-    weight = getattr(down, "weight", None)
+    weight = None if isinstance(down, QuantizedLinear) else getattr(down, "weight", None)
     if isinstance(weight, Tensor) and weight.is_floating_point() and weight.dtype != hidden.dtype:
         hidden = hidden.to(weight.dtype)
     out: Tensor = down(hidden)

@@ -17,7 +17,8 @@ from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import CheckpointError
 from antiphon.models import registry
 from antiphon.models.configuration import CONFIG_NAME, PreTrainedConfig
-from antiphon.nn.linear import Linear
+from antiphon.models.quantization import KINDS, Quantization, stated_in
+from antiphon.models.quantized import forecast_bytes, layers_to_round
 
 FORECAST_SECONDS = 30
 UNSTATED_LICENCE = "not stated; weights of facebook/musicgen-* are CC-BY-NC-4.0"
@@ -42,8 +43,10 @@ class Summary:
         dtypes: of the stored weights, the most frequent first; empty where the weights are not on this machine.
         files: bytes by name of the files with weights. codebooks: streams of codes; frame_rate_hz: codes a second in
             each; tokens_per_second: of all streams, for a second of sound. Zero where the model makes no sound.
-        weights_bytes: of the weights in memory as ``fp32``, ``bf16`` and ``int8`` (linear layers only; the rest stays
-            fp32). cache_bytes: of the keys and values while ``FORECAST_SECONDS`` of sound are made with guidance.
+        rounding: how the stored weights are rounded, such as ``int4, groups of 64``; empty where they are not.
+        weights_bytes: of the weights in memory as ``fp32`` and ``bf16``, and where there are layers for it as ``int8``
+            and ``int4`` (what is not rounded stays fp32). cache_bytes: of the keys and values while
+            ``FORECAST_SECONDS`` of sound are made with guidance.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Summary:
     licence: str
     parts: list[Part]
     dtypes: list[str]
+    rounding: str
     files: dict[str, int]
     codebooks: int
     channels: int
@@ -77,7 +81,8 @@ def summarise(name_or_dir: str | os.PathLike[str]) -> Summary:
         CheckpointError: no such checkpoint, or damaged weights. ConfigError: a configuration of no known model.
     """
     folder = hub.locate(name_or_dir, patterns=[*_SMALL_FILES, "*.safetensors.index.json"])
-    model_type = read_json(folder / CONFIG_NAME).get("model_type")
+    stated = read_json(folder / CONFIG_NAME)
+    model_type = stated.get("model_type")
     config: PreTrainedConfig = registry.model_class(model_type, "config").from_pretrained(folder)
     model = _hollow(config)
     dtypes, files = _stored(folder, must_exist=os.path.isdir(os.path.expanduser(name_or_dir)))
@@ -88,6 +93,7 @@ def summarise(name_or_dir: str | os.PathLike[str]) -> Summary:
         licence=licence_of(folder),
         parts=_parts(model, str(model_type)),
         dtypes=dtypes,
+        rounding=_rounding(stated, folder),
         files=files,
         **sound,
         tokens_per_second=sound["codebooks"] * sound["frame_rate_hz"],
@@ -162,13 +168,20 @@ def _sound(config: Any) -> dict[str, int]:
     }
 
 
+def _rounding(stated: dict[str, Any], folder: Path) -> str:
+    try:
+        plan = stated_in(stated, str(folder))
+    except CheckpointError:  # of another program: told, though it cannot be loaded
+        return f"by {stated['quantization_config'].get('quant_method')}"
+    return "" if plan is None else f"{plan.kind}, groups of {plan.inputs_a_scale}"
+
+
 def _weights_bytes(model: nn.Module) -> dict[str, int]:
-    seen = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    total = sum(t.numel() for t in seen.values())
-    linear = {id(m.weight): m.weight for m in model.modules() if type(m) is Linear}
-    eighth = sum(weight.numel() for weight in linear.values())
-    rows = sum(weight.shape[0] for weight in linear.values())
-    return {"fp32": 4 * total, "bf16": 2 * total, "int8": eighth + 4 * rows + 4 * (total - eighth)}
+    sizes = {"fp32": forecast_bytes(model, torch.float32), "bf16": forecast_bytes(model, torch.bfloat16)}
+    plans = {kind: Quantization(bits) for kind, bits in KINDS.items()}
+    return sizes | {
+        kind: forecast_bytes(model, torch.float32, plan) for kind, plan in plans.items() if layers_to_round(model, plan)
+    }
 
 
 def _cache_bytes(config: Any) -> dict[str, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.cli.app import run
+from antiphon.models.musicgen import MusicgenForConditionalGeneration
 from antiphon.tasks.summary import summarise
 
 
@@ -19,8 +20,16 @@ def test_a_checkpoint_is_told_in_lines(checkpoint: Path, capsys: Any) -> None:
         assert f"{part.parameters:,}" in told
     for text in ("musicgen", "apache-2.0", "float32", "model.safetensors", "32000 Hz, mono", "4 codebooks"):
         assert text in told
-    for text in ("50 frames a second", "200 tokens a second", "fp32", "bf16", "int8", "cache of 30 s"):
+    for text in ("50 frames a second", "200 tokens a second", "fp32", "bf16", "int8", "int4", "cache of 30 s"):
         assert text in told
+
+
+def test_a_rounded_checkpoint_is_told_as_such(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    MusicgenForConditionalGeneration.from_pretrained(checkpoint, quantize="int8").save_pretrained(tmp_path)
+    assert run(["info", str(checkpoint)]) == 0
+    assert "rounded" not in capsys.readouterr().out
+    assert run(["info", str(tmp_path)]) == 0
+    assert "rounded       int8, groups of 64" in capsys.readouterr().out
 
 
 def test_a_checkpoint_is_told_in_json(checkpoint: Path, capsys: Any) -> None:

@@ -26,8 +26,6 @@ from antiphon.errors import (
 from antiphon.models import loading
 from antiphon.models.auto import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer
 from antiphon.models.musicgen import MusicgenForCausalLM, MusicgenForConditionalGeneration
-from antiphon.models.quantized import Int8Linear
-from antiphon.nn.linear import Linear
 
 WEIGHTS = "model.safetensors"
 QUERY = "decoder.model.decoder.layers.0.self_attn.q_proj.weight"
@@ -350,48 +348,7 @@ def test_F027_a_disk_that_fills_up_leaves_the_old_checkpoint(
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
-# --- eight bits ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(16, 8), (15, 8), (17, 3), (16, 7), (1, 1)])
-@pytest.mark.parametrize("rows", [1, 2, 16, 17, 40])
-def test_F029_eight_bits_give_the_product_for_every_size(inputs: int, outputs: int, rows: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    layer = Linear(inputs, outputs)
-    with torch.no_grad():
-        layer.weight.copy_(torch.randn(outputs, inputs, generator=generator))
-        layer.bias.copy_(torch.randn(outputs, generator=generator))
-        small = Int8Linear(layer)
-        x = torch.randn(rows, inputs, generator=generator)
-        exact = x @ (small.weight.float() * small.scale[:, None]).t() + layer.bias
-        torch.testing.assert_close(small(x), exact, atol=1e-4, rtol=1e-4)
-        error = (small(x) - layer(x)).abs().max()
-    assert error <= x.abs().sum(1).max() * layer.weight.abs().max() / 127
-
-
-def test_F029_a_machine_without_the_kernel_computes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = Linear(16, 8, bias=False)
-    with torch.no_grad():
-        layer.weight.copy_(torch.randn(8, 16, generator=torch.Generator().manual_seed(0)))
-        small, x = Int8Linear(layer), torch.ones(2, 16)
-        fast = small(x)
-
-        def missing(*args: Any) -> Tensor:
-            raise RuntimeError("no such kernel")
-
-        monkeypatch.setattr(torch, "_weight_int8pack_mm", missing)
-        torch.testing.assert_close(small(x), fast, atol=1e-4, rtol=1e-4)
-
-
-def test_F029_a_model_in_eight_bits_runs_and_refuses_to_be_saved(tiny_folder: Path, tmp_path: Path) -> None:
-    model = load(tiny_folder, load_in_8bit=True)
-    assert any(isinstance(module, Int8Linear) for module in model.modules())
-    assert codes(model).shape == (1, 4, 5)
-    with pytest.raises(ParamError, match=r"8 bits.*save"):
-        model.save_pretrained(tmp_path / "eight")
-    with pytest.raises(ParamError, match="8 bits"):
-        model.decoder.save_pretrained(tmp_path / "eight")
-    assert not (tmp_path / "eight").exists()
+# --- arguments -------------------------------------------------------------------------------------------------------
 
 
 def test_F061_an_unknown_keyword_at_loading_gets_the_nearest_name(tiny_folder: Path) -> None:

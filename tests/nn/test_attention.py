@@ -225,3 +225,31 @@ def test_the_projections_over_one_input_are_one_group() -> None:
     layer = made()
     assert layer.stacks() == [[layer.query, layer.key, layer.value]]
     assert all(isinstance(one, nn.Linear) for one in layer.stacks()[0])
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("cuts", [[1] * 7, [3, 4], [5, 1, 1]])
+@pytest.mark.parametrize("width", [16, 64])
+def test_columns_through_an_eight_bit_cache_are_near_the_exact_ones(
+    implementation: str, cuts: list[int], width: int
+) -> None:
+    layer = made(width, implementation=implementation, kv_heads=2)
+    x, cache, memory_cache = noise(2, 7, width), LayerCache(dtype="int8"), LayerCache(dtype="int8")
+    with torch.no_grad():
+        whole, _ = layer(x, mask=causal_mask(7, 7, None, device=CPU))
+        beside, _ = layer(x, memory=x)
+        parts, past = [], 0
+        for cut in cuts:
+            mask = causal_mask(cut, past + cut, None, device=CPU)
+            parts.append(layer(x[:, past : past + cut], mask=mask, cache=cache)[0])
+            past += cut
+        again = torch.cat([layer(x[:, i : i + 1], memory=x, cache=memory_cache)[0] for i in range(7)], 1)
+    for got, wanted in ((torch.cat(parts, 1), whole), (again, beside)):
+        assert 0 < (got - wanted).norm() < 0.01 * wanted.norm()
+
+
+def test_a_memory_without_places_needs_no_cache() -> None:
+    layer, cache = made(), LayerCache()
+    with torch.no_grad():
+        out, _ = layer(noise(2, 1, 16), memory=noise(2, 0, 16), cache=cache)
+    assert not out.any()

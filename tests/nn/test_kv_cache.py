@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from antiphon.errors import CapacityError, ParamError
+from antiphon.errors import CapacityError, ParamError, SessionError
 from antiphon.nn.kv_cache import Cache, DynamicCache, EncoderDecoderCache, KVCache, LayerCache, StaticCache
 
 
@@ -182,3 +182,52 @@ def test_nothing_written_is_nothing_read() -> None:
     keys, values = columns(0)
     assert cache.append(keys, values)[0].shape == (2, 3, 0, 4)
     KVCache().batch_repeat_interleave(2)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 0.0), ("bfloat16", 0.005), ("int8", 0.006)])
+def test_a_cache_keeps_its_numbers_in_the_dtype_asked_for(dtype: str, error: float) -> None:
+    keys, values = noise(2, 3, 300, 16), noise(2, 3, 300, 16, seed=1)
+    cache = KVCache(dtype=dtype)
+    for start in range(0, 300, 100):
+        cache.update(keys[:, :, start : start + 100], values[:, :, start : start + 100], 0)
+    layer = cache.layer(0)
+    assert str(layer.stored.keys.dtype) == f"torch.{dtype}"
+    assert layer.keys is not None and layer.values is not None
+    for got, wanted in ((layer.keys, keys), (layer.values, values)):
+        assert got.dtype is torch.float32
+        assert (got - wanted).norm() <= error * wanted.norm()
+
+
+def test_an_eight_bit_cache_forgets_reorders_and_repeats_as_a_plain_one() -> None:
+    plain, small = KVCache(), KVCache(dtype=torch.int8)
+    for cache in (plain, small):
+        cache.update(*columns(6), 0)
+        cache.crop(-2)
+        cache.reorder_cache(torch.tensor([1, 0]))
+        cache.batch_repeat_interleave(2)
+        cache.update(*columns(1, rows=4), 0)
+    assert small.get_seq_length() == 5
+    for got, wanted in zip(small[0], plain[0], strict=True):
+        assert got is not None and wanted is not None
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0.02)
+
+
+def test_an_eight_bit_cache_passes_the_gradients_of_what_is_fresh() -> None:
+    cache = KVCache(dtype="int8")
+    cache.update(*columns(3), 0)
+    keys, values = columns(1, seed=5)
+    got, _ = cache.update(keys.requires_grad_(), values, 0)
+    got.sum().backward()
+    assert keys.grad is not None and bool((keys.grad == 1).all())
+
+
+@pytest.mark.parametrize("dtype", ["int4", torch.int64, 8])
+def test_a_dtype_that_a_cache_does_not_know_is_refused(dtype: object) -> None:
+    with pytest.raises(ParamError, match="a cache of dtype"):
+        KVCache(dtype=dtype)  # type: ignore[arg-type]
+
+
+def test_an_empty_cache_has_nothing_to_show() -> None:
+    assert KVCache(dtype="int8").layer(0).keys is None
+    with pytest.raises(SessionError):
+        _ = LayerCache().stored

@@ -31,8 +31,23 @@ def test_parts_and_sizes_are_those_of_the_loaded_model(checkpoint: Path, compose
     assert told.files == {"model.safetensors": (checkpoint / "model.safetensors").stat().st_size}
     assert told.weights_bytes["fp32"] == pytest.approx(model.get_memory_footprint(), rel=0.01)
     assert told.weights_bytes["bf16"] * 2 == told.weights_bytes["fp32"]
-    quantised = antiphon.MusicgenForConditionalGeneration.from_pretrained(checkpoint, load_in_8bit=True)
-    assert told.weights_bytes["int8"] == pytest.approx(quantised.get_memory_footprint(), rel=0.01)
+    for kind in ("int8", "int4"):
+        rounded = antiphon.MusicgenForConditionalGeneration.from_pretrained(checkpoint, quantize=kind)
+        assert told.weights_bytes[kind] == pytest.approx(rounded.get_memory_footprint(), rel=0.01)
+    assert told.rounding == ""
+
+
+def test_rounded_checkpoints_are_told_as_such(checkpoint: Path, tmp_path: Path) -> None:
+    wide = summarise(checkpoint)
+    antiphon.MusicgenForConditionalGeneration.from_pretrained(checkpoint, quantize="int4").save_pretrained(tmp_path)
+    told = summarise(tmp_path)
+    assert told.rounding == "int4, groups of 64"
+    assert (told.parts, told.weights_bytes) == (wide.parts, wide.weights_bytes)
+    assert "uint8" in told.dtypes
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"]["quant_method"] = "gptq"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert summarise(tmp_path).rounding == "by gptq"
 
 
 def test_sound_and_codes_are_told(checkpoint: Path, make_checkpoint: Any, tmp_path: Path) -> None:
@@ -67,6 +82,8 @@ def test_parts_alone_are_told_too(compose: Any, tmp_path: Path) -> None:
     codec, text = summarise(tmp_path / "codec"), summarise(tmp_path / "text")
     assert (codec.model_type, codec.codebooks, codec.sampling_rate) == ("encodec", 4, 32_000)
     assert (text.model_type, text.tokens_per_second, text.cache_bytes) == ("t5", 0, {})
+    assert set(text.weights_bytes) == {"fp32", "bf16", "int8", "int4"}
+    assert set(codec.weights_bytes) == {"fp32", "bf16"}
     assert text.parameters == compose.model.text_encoder.num_parameters()
 
 
