@@ -7,19 +7,24 @@ Source: Tagliasacchi et al., "SEANet", 2020, in the form of Défossez et al., "H
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from antiphon.errors import ConfigError
 from antiphon.nn.conv import Conv1d, ConvTranspose1d
 from antiphon.nn.lstm import ResidualLSTM
 from antiphon.nn.streaming import chain_push, chain_ready, chain_state
 
-# Frames decoded at once: a second of music, whose activations fit the caches.
-_TILE = 50
+# Frames that run through the convolutions together: half a second of music, whose activations fit the caches.
+_PIECE = 25
+# Frames that run through the recurrent layers together: each such call packs all of their weights, which costs as much
+# as 30 frames.
+_LONG_PIECE = 250
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class BlockState:
     """What a residual block remembers: of its layers, of the way past them, and what of that way waits for them.
 
     Attributes:
-        block, shortcut: states of the layers. held: (B, C, n), outputs of the shortcut, which is never behind.
+        block, shortcut: states of the layers. held: (B, n, C), outputs of the shortcut, which is never behind.
     """
 
     block: list[Any]
@@ -106,37 +111,58 @@ class ResidualBlock(nn.Module):
         """(B, C, N) to the outputs (B, C, M) that became final; all that are left with ``last``."""
         out = chain_push(self.block, x, state.block, last=last)
         past = chain_push([self.shortcut], x, state.shortcut, last=last)
-        past = torch.cat([state.held, past], dim=-1)
-        state.held = past[..., out.shape[-1] :].clone()
-        return past[..., : out.shape[-1]] + out
+        waited, count = state.held.shape[1], out.shape[-1]
+        if waited:
+            past = torch.cat([state.held, past.transpose(1, 2)], dim=1).transpose(1, 2)
+        state.held = past[..., count:].transpose(1, 2).clone()
+        return out.add_(past[..., :count])
 
 
 def _residual_blocks(shape: SEANetShape, channels: int) -> list[nn.Module]:
     return [ResidualBlock(shape, channels, shape.dilation_growth**depth) for depth in range(shape.residual_layers)]
 
 
-def reach(layers: Sequence[nn.Module]) -> int:
-    """A bound on the input frames that any sample of these layers sees on either side of its own frame."""
-    frames, rate = 0.0, 1
-    for layer in layers:
-        if isinstance(layer, ConvTranspose1d):
-            frames += layer.reach / rate
-            rate *= layer.stride
-        elif isinstance(layer, Conv1d):
-            frames += layer.reach / rate
-        elif isinstance(layer, ResidualBlock):
-            frames += sum(inner.reach for inner in layer.block if isinstance(inner, Conv1d)) / rate
-    return math.ceil(frames) + 1
-
-
 class _Layers(nn.Module):
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    """Layers that run on the whole or piece by piece; without gradients the whole, too, is pieces in a row.
+
+    Memory is then bounded however long the input is, and what is in work stays in the caches.
+
+    Args:
+        front, back: layers that take pieces of one size and of another. sizes: of these pieces, in inputs of each, for
+            one row. channels: of what comes out. rate: how many outputs an input gives.
+    """
+
+    def __init__(
+        self,
+        front: Sequence[nn.Module],
+        back: Sequence[nn.Module],
+        *,
+        sizes: tuple[int, int],
+        channels: int,
+        rate: Fraction,
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*front, *back)
+        self._depth, self._sizes, self._channels, self._rate = len(front), sizes, channels, rate
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layers(x)
+        whole = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+        state = None if whole else self._state_if_any(len(x))
+        if state is None:
+            at_once: Tensor = self.layers(x)
+            return at_once
+        out, done = x.new_empty(len(x), self._channels, math.ceil(x.shape[-1] * self._rate)), 0
+        for piece in self._pieces(x, state, last=True):
+            out[..., done : done + piece.shape[-1]] = piece
+            done += piece.shape[-1]
         return out
+
+    def _state_if_any(self, batch: int) -> list[Any] | None:
+        """``None`` where a layer normalises over all of time, or is not one of ours."""
+        try:
+            return self.state(batch)
+        except ConfigError:
+            return None
 
     def state(self, batch: int) -> list[Any]:
         """The layers' states before the first input, for ``batch`` rows.
@@ -152,7 +178,25 @@ class _Layers(nn.Module):
 
     def push(self, x: Tensor, state: list[Any], *, last: bool) -> Tensor:
         """The outputs that became final with the inputs ``x``; all that are left with ``last``."""
-        return chain_push(self.layers, x, state, last=last)
+        pieces = list(self._pieces(x, state, last=last))
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+
+    def _pieces(self, x: Tensor, state: list[Any], *, last: bool) -> Iterator[Tensor]:
+        """What ``push`` gives, in pieces of bounded size."""
+        depth, (front, back) = self._depth, [max(1, size // max(1, len(x))) for size in self._sizes]
+        layers, waiting = list(self.layers), list[Tensor]()
+        parts = x.split(front, dim=-1)
+        for number, part in enumerate(parts):
+            ended = number == len(parts) - 1
+            waiting.append(chain_push(layers[:depth], part, state[:depth], last=last and ended))
+            if not ended and sum(between.shape[-1] for between in waiting) < back:
+                continue
+            together = waiting[0] if len(waiting) == 1 else torch.cat(waiting, dim=-1)
+            waiting.clear()
+            pieces = together.split(back, dim=-1)
+            for turn, piece in enumerate(pieces):
+                finished = ended and turn == len(pieces) - 1
+                yield chain_push(layers[depth:], piece, state[depth:], last=last and finished)
 
 
 class SEANetEncoder(_Layers):
@@ -165,24 +209,22 @@ class SEANetEncoder(_Layers):
             layers += _residual_blocks(shape, channels)
             layers += [nn.ELU(), shape.conv(channels, channels * 2, ratio * 2, stride=ratio)]
             channels *= 2
-        if shape.lstm_layers:
-            layers.append(ResidualLSTM(channels, shape.lstm_layers))
-        layers += [nn.ELU(), shape.conv(channels, shape.width, shape.last_kernel)]
-        super().__init__(layers)
+        back: list[nn.Module] = [ResidualLSTM(channels, shape.lstm_layers)] if shape.lstm_layers else []
+        back += [nn.ELU(), shape.conv(channels, shape.width, shape.last_kernel)]
+        hop = math.prod(shape.ratios)
+        sizes = (_PIECE * hop, _LONG_PIECE)
+        super().__init__(layers, back, sizes=sizes, channels=shape.width, rate=Fraction(1, hop))
 
 
 class SEANetDecoder(_Layers):
-    """(B, D, T) frames to (B, C, N) samples, ``N = T * product of ratios``.
-
-    Long inputs are decoded tile by tile: the convolutions behind the recurrent layer see a few frames only, so that a
-    tile with that many frames more on both sides comes out as it would from the whole, in a fraction of the memory.
-    """
+    """(B, D, T) frames to (B, C, N) samples, ``N = T * product of ratios``."""
 
     def __init__(self, shape: SEANetShape) -> None:
         channels = shape.filters * 2 ** len(shape.ratios)
-        layers: list[nn.Module] = [shape.conv(shape.width, channels, shape.kernel)]
+        front: list[nn.Module] = [shape.conv(shape.width, channels, shape.kernel)]
         if shape.lstm_layers:
-            layers.append(ResidualLSTM(channels, shape.lstm_layers))
+            front.append(ResidualLSTM(channels, shape.lstm_layers))
+        layers: list[nn.Module] = []
         for ratio in shape.ratios:
             up = ConvTranspose1d(
                 channels,
@@ -197,21 +239,7 @@ class SEANetDecoder(_Layers):
             channels //= 2
             layers += _residual_blocks(shape, channels)
         layers += [nn.ELU(), shape.conv(channels, shape.channels, shape.last_kernel)]
-        super().__init__(layers)
-        self._whole = 2 if shape.lstm_layers else 1
-        self.hop_samples = math.prod(shape.ratios)
-        # the 48 kHz codec's normalisation is over all of a segment's samples
-        self._halo = None if shape.norm == "time_group_norm" else reach(layers[self._whole :])
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self._halo is None or torch.is_grad_enabled() or x.shape[-1] <= _TILE + 2 * self._halo:
-            return super().forward(x)
-        x = self.layers[: self._whole](x)
-        upsample, frames, halo = self.layers[self._whole :], x.shape[-1], self._halo
-        tiles = []
-        for start in range(0, frames, _TILE):
-            stop = min(start + _TILE, frames)
-            first, last = max(0, start - halo), min(frames, stop + halo)
-            samples = upsample(x[..., first:last])
-            tiles.append(samples[..., (start - first) * self.hop_samples : (stop - first) * self.hop_samples])
-        return torch.cat(tiles, dim=-1)
+        hop = math.prod(shape.ratios)
+        sizes = (_LONG_PIECE, _PIECE)
+        super().__init__(front, layers, sizes=sizes, channels=shape.channels, rate=Fraction(hop))
+        self.hop_samples = hop

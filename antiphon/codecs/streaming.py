@@ -18,8 +18,6 @@ from antiphon.codecs.seanet import SEANetDecoder, SEANetEncoder
 from antiphon.errors import ParamError, SessionError
 from antiphon.nn.streaming import state_bytes
 
-# Frames that run through all layers together: a second of music, whose activations fit the caches.
-_PIECE_FRAMES = 50
 # Far from the beginning, where the distance between what is in and what is out no longer changes.
 _SETTLED_FRAMES = 1 << 16
 
@@ -42,15 +40,14 @@ class _Run:
         if not self.open:
             raise SessionError("the stream has ended", expected="a stream that was not flushed", fix="Call reset()")
 
-    def push(self, x: Tensor, *, piece: int, last: bool) -> Tensor:
-        """Inputs (B, C, N) to final outputs, ``piece`` inputs at a time; the ``last`` call brings none."""
+    def push(self, x: Tensor, *, last: bool) -> Tensor:
+        """Inputs (B, C, N) to final outputs; the ``last`` call brings none."""
         # what fails half way leaves the layers out of step with each other: then only a reset helps
         self.open = False
-        pieces = [x[..., start : start + piece] for start in range(0, max(1, x.shape[-1]), piece)]
         with torch.no_grad():
-            out = [self.net.push(inputs, self.state, last=last) for inputs in pieces]
+            out = self.net.push(x, self.state, last=last)
         self.open = not last
-        return out[0] if len(out) == 1 else torch.cat(out, dim=-1)
+        return out
 
 
 def _check_whole(codec: EncodecCodec) -> None:
@@ -130,7 +127,7 @@ class EncodecDecoderStream:
             self._check(codes)
             if codes.shape[-1]:
                 frames = self._codec.quantizer.decode(codes.to(weight.device, torch.int64)).to(weight.dtype)
-        return self._run.push(frames, piece=_PIECE_FRAMES, last=last)
+        return self._run.push(frames, last=last)
 
     def _check(self, codes: Tensor) -> None:
         batch, known = self._run.batch, self._codebooks
@@ -215,7 +212,7 @@ class EncodecEncoderStream:
     def _encode(self, samples: Tensor, *, last: bool) -> Tensor:
         weight = next(self._codec.encoder.parameters())
         samples = samples.to(device=weight.device, dtype=weight.dtype)
-        latents = self._run.push(samples, piece=_PIECE_FRAMES * self.hop_samples, last=last)
+        latents = self._run.push(samples, last=last)
         if not latents.shape[-1]:
             return torch.zeros(self._run.batch, self._codebooks, 0, dtype=torch.int64, device=weight.device)
         with torch.no_grad():

@@ -1,6 +1,7 @@
 """Convolutions that keep the frame grid: padded so that ``ceil(N / stride)`` frames come out, causal or centred.
 
-They run on the whole (``forward``) or piece by piece (``state`` and ``push``, see ``nn/streaming.py``).
+They run on the whole (``forward``) or piece by piece (``state`` and ``push``, see ``nn/streaming.py``). A piece is one
+matrix product: its samples lie in memory as rows of all channels, so that neighbouring rows are read as one longer row.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from antiphon.errors import ConfigError
+from antiphon.nn.linear import linear
 
 NORMS = ("weight_norm", "time_group_norm", "none")
 PAD_MODES = ("reflect", "constant", "replicate")
 
-# Inputs up to which a transposed convolution on a CPU is a matrix product: reading the weights is then all it costs,
-# and torch's own kernels take up to ten times as long for it.
-_FEW_INPUTS = 64
+# Channels whose weights are laid out anew together: few megabytes.
+_TURNED = 64
 
 
 def pad_time(x: Tensor, left: int, right: int, mode: str) -> Tensor:
@@ -44,19 +45,29 @@ def pad_time(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     return padded[..., : padded.shape[-1] - missing] if missing > 0 else padded
 
 
+def _product(rows: Tensor, weight: Tensor, bias: Tensor, *, kernel: int, stride: int = 1, dilation: int = 1) -> Tensor:
+    """A convolution (B, M, O) of ``rows`` (B, N, C) with ``weight`` (O, kernel * C)."""
+    if kernel > 1 or stride > 1:
+        spans = rows.unfold(1, (kernel - 1) * dilation + 1, stride)[..., ::dilation]  # (B, M, C, kernel), a view
+        rows = spans.transpose(2, 3).flatten(2)  # (B, M, kernel * C)
+    return linear(rows, weight, bias)
+
+
 @dataclass
 class ConvState:
     """What a convolution remembers between two pieces.
 
     Attributes:
-        weight: (C', C, k), folded when the state was made: folding it for every piece would cost more than a short
-            piece itself.
-        held: (B, C, n), inputs that outputs to come still need; padded on the left once ``started``.
+        weight: (C', k * C), folded and laid out for a product when the state was made: doing it for every piece would
+            cost more than a short piece itself.
+        bias: (C',).
+        held: (B, n, C), inputs that outputs to come still need; padded on the left once ``started``.
         seen: inputs so far. given: outputs so far.
         started: the left padding, which may reflect inputs, has been made.
     """
 
     weight: Tensor
+    bias: Tensor
     held: Tensor
     seen: int = 0
     given: int = 0
@@ -68,12 +79,14 @@ class ConvTransposeState:
     """What a transposed convolution remembers between two pieces.
 
     Attributes:
-        weight: (C, C', k), folded when the state was made.
-        held: (B, C', k - stride), what inputs so far add to outputs that are not final, without the bias.
+        weight: (stride * C', q * C), laid out when the state was made; q inputs make ``stride`` outputs.
+        bias: (stride * C',).
+        held: (B, q - 1, C), the latest inputs, silence at first.
         cut: outputs at the beginning that are still to be trimmed.
     """
 
     weight: Tensor
+    bias: Tensor
     held: Tensor
     cut: int
 
@@ -102,12 +115,24 @@ class _NormedWeight(nn.Module):
         folded: Tensor = torch._weight_norm(self.direction, self.magnitude, 0)
         return folded
 
-    def _rest(self, batch: int, channels: int, length: int) -> Tensor:
-        return torch.zeros(batch, channels, length, dtype=self.bias.dtype, device=self.bias.device)
+    @property
+    def raw(self) -> Tensor:
+        """The weight as it is stored: what the model uses is this times ``scale`` along axis 0."""
+        return self.direction if self.normed else self.weight
+
+    def scale(self) -> Tensor:
+        """(first axis of the weight,), at least float32."""
+        raw = self.raw
+        precise = torch.promote_types(raw.dtype, torch.float32)
+        if not self.normed:
+            return raw.new_ones(len(raw), dtype=precise)
+        length = torch.linalg.vector_norm(raw, dim=(1, 2), dtype=precise)
+        scale: Tensor = self.magnitude.flatten() / length
+        return scale
 
     def initialise(self) -> None:
         """Kaiming-normal weight, uniform bias within ``1 / sqrt(fan in)``."""
-        raw = self.direction if self.normed else self.weight
+        raw = self.raw
         nn.init.kaiming_normal_(raw)
         bound = (raw.shape[1] * raw.shape[2]) ** -0.5
         nn.init.uniform_(self.bias, -bound, bound)
@@ -145,6 +170,7 @@ class Conv1d(_NormedWeight):
         norm: str = "weight_norm",
     ) -> None:
         super().__init__((channels_out, channels_in, kernel), channels_out, norm)
+        self.kernel = kernel
         self.stride = stride
         self.dilation = dilation
         self.causal = causal
@@ -167,6 +193,10 @@ class Conv1d(_NormedWeight):
         x = F.conv1d(x, self.effective(), self.bias, stride=self.stride, dilation=self.dilation)
         return x if self.group_norm is None else self.group_norm(x)
 
+    def _laid_out(self) -> Tensor:
+        """The weight (C', k * C) for a product."""
+        return self.effective().transpose(1, 2).flatten(1)
+
     def state(self, batch: int) -> ConvState:
         """A state before the first input, for ``batch`` rows.
 
@@ -174,8 +204,9 @@ class Conv1d(_NormedWeight):
             ConfigError: the layer normalises over all of time.
         """
         _refuse_group_norm(self.group_norm)
-        weight = self.effective().detach()
-        return ConvState(weight, self._rest(batch, weight.shape[1], 0))
+        with torch.no_grad():
+            weight = self._laid_out()
+        return ConvState(weight, self.bias.detach(), weight.new_zeros(batch, 0, weight.shape[1] // self.kernel))
 
     def ready(self, seen: int) -> int:
         """How many outputs are final after ``seen`` inputs of which none was the last."""
@@ -183,31 +214,35 @@ class Conv1d(_NormedWeight):
 
     def push(self, x: Tensor, state: ConvState, *, last: bool) -> Tensor:
         """(B, C, N) to the outputs (B, C', M) that became final; all that are left with ``last``."""
-        if state.held.shape[-1]:
-            x = torch.cat([state.held, x], dim=-1)
-        state.seen += x.shape[-1] - state.held.shape[-1]
+        rows = x.transpose(1, 2)
+        state.seen += rows.shape[1]
+        if state.held.shape[1]:
+            rows = torch.cat([state.held, rows], dim=1)
         if state.seen < self._start and not last:
-            state.held = x.clone()  # not the caller's own memory
-            return self._rest(len(x), state.weight.shape[0], 0)
-        end = self._left + state.seen  # of x, counted from the first sample of the left padding
+            state.held = rows.clone()  # not the caller's own memory
+            return x.new_zeros(len(x), len(state.weight), 0)
+        end = self._left + state.seen  # of the rows, counted from the first sample of the left padding
         left, right = 0 if state.started else self._left, 0
         if last:
             right = self._right + -state.seen % self.stride if state.seen else 0
         if state.seen and (left or right):
-            x = pad_time(x, left, right, self.pad_mode)
-        state.started, end = True, end + right
-        return self._convolve(x, state, end)
+            rows = pad_time(rows.transpose(1, 2), left, right, self.pad_mode).transpose(1, 2)
+        state.started = True
+        return self._convolve(rows, state, end + right).transpose(1, 2)
 
-    def _convolve(self, x: Tensor, state: ConvState, end: int) -> Tensor:
-        first = state.given * self.stride - (end - x.shape[-1])  # where the next output's inputs begin in x
-        count = max(0, (x.shape[-1] - first - self.reach - 1) // self.stride + 1)
-        out = self._rest(len(x), state.weight.shape[0], 0)
+    def _convolve(self, rows: Tensor, state: ConvState, end: int) -> Tensor:
+        """(B, N, C), of which the last is the one before ``end``, to all outputs (B, M, C') that they allow."""
+        length = rows.shape[1]
+        first = state.given * self.stride - (end - length)  # where the next output's inputs begin
+        count = max(0, (length - first - self.reach - 1) // self.stride + 1)
+        out = rows.new_zeros(len(rows), 0, len(state.weight))
         if count:
-            used = x[..., first : first + (count - 1) * self.stride + self.reach + 1]
-            out = F.conv1d(used, state.weight, self.bias, stride=self.stride, dilation=self.dilation)
+            used = rows[:, first : first + (count - 1) * self.stride + self.reach + 1]
+            sizes = {"kernel": self.kernel, "stride": self.stride, "dilation": self.dilation}
+            out = _product(used, state.weight, state.bias, **sizes)
         state.given += count
-        keep = min(first + count * self.stride, x.shape[-1] - self._mirror)
-        state.held = x[..., keep:].clone()  # a view would hold all of x
+        keep = min(first + count * self.stride, length - self._mirror)
+        state.held = rows[:, keep:].clone()  # a view would hold all of the rows
         return out
 
 
@@ -237,7 +272,7 @@ class ConvTranspose1d(_NormedWeight):
             raise ConfigError(f"trim_right_ratio={trim_right_ratio} without use_causal_conv", expected="1.0")
         self.stride = stride
         surplus = kernel - stride
-        self.reach = -(-kernel // stride)  # input frames that an output sees at most, on one side
+        self.reach = -(-kernel // stride)  # inputs that an output sees at most
         # ceil without going through floats that do not hold the ratio exactly
         self.trim_right = -int(-surplus * trim_right_ratio // 1) if causal else surplus // 2
         self.trim_left = surplus - self.trim_right
@@ -255,9 +290,28 @@ class ConvTranspose1d(_NormedWeight):
             ConfigError: the layer normalises over all of time.
         """
         _refuse_group_norm(self.group_norm)
-        weight = self.effective().detach()
-        held = self._rest(batch, weight.shape[1], weight.shape[2] - self.stride)
-        return ConvTransposeState(weight, held, self.trim_left)
+        with torch.no_grad():
+            weight = self._laid_out()
+            bias = self.bias.repeat(self.stride)
+        held = weight.new_zeros(batch, self.reach - 1, weight.shape[1] // self.reach)
+        return ConvTransposeState(weight, bias, held, self.trim_left)
+
+    def _laid_out(self) -> Tensor:
+        """The weight (stride * C', q * C) with which a row of q neighbouring inputs gives ``stride`` outputs."""
+        raw, scale, missing = self.raw, self.scale(), -self.raw.shape[2] % self.stride
+        if missing:
+            raw = F.pad(raw, (0, missing))
+        inputs, outputs = raw.shape[:2]
+        out = raw.new_empty(self.stride, outputs, self.reach, inputs)
+        # some channels at a time are transposed as a matrix and their rows then moved whole: half the time of moving
+        # single numbers, and no second copy
+        for first in range(0, outputs, _TURNED):
+            turned = raw[:, first : first + _TURNED].flatten(1).t().contiguous()
+            turned = turned.view(-1, self.reach, self.stride, inputs).transpose(0, 2)  # (stride, q, some, C)
+            for delay in range(self.reach):  # the inputs of a row are in the order of time, the latest with delay 0
+                place = out[:, first : first + _TURNED, self.reach - 1 - delay]
+                torch.mul(turned[:, delay], scale, out=place)
+        return out.view(self.stride * outputs, -1)
 
     def ready(self, seen: int) -> int:
         """How many outputs are final after ``seen`` inputs of which none was the last."""
@@ -265,26 +319,16 @@ class ConvTranspose1d(_NormedWeight):
 
     def push(self, x: Tensor, state: ConvTransposeState, *, last: bool) -> Tensor:
         """(B, C, N) to the outputs (B, C', M) that became final; all that are left with ``last``."""
-        surplus, out = state.held.shape[-1], state.held
-        if x.shape[-1]:
-            few = x.device.type == "cpu" and len(x) * x.shape[-1] <= _FEW_INPUTS
-            out = self._product(x, state.weight) if few else F.conv_transpose1d(x, state.weight, stride=self.stride)
-            out[..., :surplus] += state.held
-        final = x.shape[-1] * self.stride
-        state.held = out[..., final:].clone()
-        stop = out.shape[-1] - self.trim_right if last else final
+        rows, more = x.transpose(1, 2), self.reach - 1 if last else 0
+        if self.reach > 1:
+            rows = torch.cat([state.held, rows, rows.new_zeros(len(rows), more, rows.shape[2])], dim=1)
+            state.held = rows[:, rows.shape[1] - self.reach + 1 :].clone()
+        count = rows.shape[1] - self.reach + 1
+        if not count:
+            return x.new_zeros(len(x), self.bias.shape[0], 0)
+        out = _product(rows, state.weight, state.bias, kernel=self.reach)
+        out = out.view(len(rows), count * self.stride, -1)  # (B, count, stride * C') has them in order
+        stop = out.shape[1] - (more * self.stride - self.trim_left if last else 0)
         begin = min(state.cut, stop)
         state.cut -= begin
-        return out[..., begin:stop] + self.bias[:, None]
-
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """What ``conv_transpose1d`` gives, (B, C', (T - 1) * stride + k), as a matrix product and shifted sums."""
-        rows, inputs = x.shape[0], x.shape[-1]
-        channels, kernel = weight.shape[1:]
-        spread = (x.transpose(1, 2) @ weight.flatten(1)).view(rows, inputs, channels, kernel)
-        shifts = -(-kernel // self.stride)
-        out = x.new_zeros(rows, channels, inputs + shifts - 1, self.stride)
-        for shift in range(shifts):
-            part = spread[..., shift * self.stride : (shift + 1) * self.stride]
-            out[:, :, shift : shift + inputs, : part.shape[-1]] += part.transpose(1, 2)
-        return out.flatten(2)[..., : (inputs - 1) * self.stride + kernel]
+        return out[:, begin:stop].transpose(1, 2)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from antiphon.nn.linear import linear
 
 # On a CPU torch packs all weights anew for every call, which costs as much as this many steps taken one by one.
 _FEW_STEPS = 32
@@ -64,10 +65,10 @@ class ResidualLSTM(nn.Module):
         """What the LSTM gives for few steps, (T, B, C), without packing its weights."""
         hidden, cell = list(state.hidden), list(state.cell)
         for layer, (w_in, w_back, b_in, b_back) in enumerate(self.lstm.all_weights):
-            gates = F.linear(steps, w_in, b_in + b_back)  # (T, B, 4 C): input, forget, new, output
+            gates = linear(steps, w_in, b_in + b_back)  # (T, B, 4 C): input, forget, new, output
             out = []
             for gate in gates:
-                taken, kept, new, shown = (gate + F.linear(hidden[layer], w_back)).chunk(4, dim=-1)
+                taken, kept, new, shown = (gate + linear(hidden[layer], w_back)).chunk(4, dim=-1)
                 cell[layer] = kept.sigmoid() * cell[layer] + taken.sigmoid() * new.tanh()
                 hidden[layer] = shown.sigmoid() * cell[layer].tanh()
                 out.append(hidden[layer])

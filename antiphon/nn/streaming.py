@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from antiphon.errors import ConfigError
 
 # Layers that treat every time step by itself.
 _POINTWISE = (nn.ELU, nn.Identity)
+# Fields in which states keep a layer's weights.
+_WEIGHTS = ("weight", "bias")
 
 
 @runtime_checkable
@@ -51,8 +54,12 @@ def chain_state(layers: Iterable[nn.Module], batch: int) -> list[Any]:
 
 def chain_push(layers: Iterable[nn.Module], x: Tensor, states: Sequence[Any], *, last: bool) -> Tensor:
     """``Streamed.push`` through layers that follow each other."""
+    ours = False  # whether x is a tensor of our own, which may be written over
     for layer, state in zip(layers, states, strict=True):
-        x = layer.push(x, state, last=last) if isinstance(layer, Streamed) else layer(x)
+        if isinstance(layer, nn.ELU):
+            x, ours = F.elu(x, layer.alpha, inplace=ours), True
+        elif isinstance(layer, Streamed):
+            x, ours = layer.push(x, state, last=last), True
     return x
 
 
@@ -64,11 +71,11 @@ def chain_ready(layers: Iterable[nn.Module], seen: int) -> int:
 
 
 def state_bytes(state: Any) -> int:
-    """The memory of a state's own tensors in bytes; weights that a state keeps beside them are not counted."""
+    """The memory of a state's own tensors in bytes; what a state keeps of a layer's weights is not counted."""
     if isinstance(state, Tensor):
         return state.untyped_storage().nbytes()
     if isinstance(state, (list, tuple)):
         return sum(state_bytes(inner) for inner in state)
     if dataclasses.is_dataclass(state):
-        return sum(state_bytes(getattr(state, f.name)) for f in dataclasses.fields(state) if f.name != "weight")
+        return sum(state_bytes(getattr(state, f.name)) for f in dataclasses.fields(state) if f.name not in _WEIGHTS)
     return 0

@@ -65,13 +65,15 @@ def made(kind: str, dtype: torch.dtype = torch.float32, **options: Any) -> Encod
 
 
 def decoded(codec: EncodecCodec, codes: Tensor) -> Tensor:
-    with torch.no_grad():
-        return codec.decode(codes[None], [None], segment=None, stride=None)
+    return codec.decode(codes[None], [None], segment=None, stride=None).detach()  # with gradients: the whole at once
+
+
+def latents(codec: EncodecCodec, sound: Tensor) -> Tensor:
+    return codec.encoder(sound).detach()
 
 
 def encoded(codec: EncodecCodec, sound: Tensor) -> Tensor:
-    with torch.no_grad():
-        return codec.encode_segment(sound, BOOKS)[0]
+    return codec.quantizer.encode(latents(codec, sound), BOOKS)
 
 
 def cut(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
@@ -95,8 +97,7 @@ def chunkings(largest: int) -> st.SearchStrategy[list[int]]:
 def assert_same_codes(codec: EncodecCodec, sound: Tensor, ours: Tensor, theirs: Tensor) -> None:
     """Equal, or at the first codebook that differs two codewords are as near as rounding can tell."""
     assert ours.shape == theirs.shape
-    with torch.no_grad():
-        left = codec.encoder(sound).double()
+    left = latents(codec, sound).double()
     for book, a, b in zip(codec.quantizer.codebooks, ours.unbind(1), theirs.unbind(1), strict=False):
         vectors = book.vectors.double()
         distances = [(left - vectors[index].transpose(1, 2)).norm(dim=1) for index in (a, b)]
@@ -168,7 +169,7 @@ def test_latents_in_pieces_are_those_of_the_whole(kind: str) -> None:
             state = net.state(2)
             pieces = [net.push(piece, state, last=False) for piece in cut(sound, [size])]
             ours = torch.cat([*pieces, net.push(sound[..., :0], state, last=True)], dim=-1)
-            torch.testing.assert_close(ours, net(sound), atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours, latents(made(kind), sound), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", PUBLISHED)
@@ -182,8 +183,8 @@ def test_in_double_precision_pieces_are_exact(kind: str) -> None:
     with torch.no_grad():
         state = net.state(1)
         pieces = [net.push(piece, state, last=False) for piece in cut(sound, [1, 0, 700, 333])]
-        latents = torch.cat([*pieces, net.push(sound[..., :0], state, last=True)], dim=-1)
-        torch.testing.assert_close(latents, net(sound), atol=1e-10, rtol=0)
+        ours = torch.cat([*pieces, net.push(sound[..., :0], state, last=True)], dim=-1)
+    torch.testing.assert_close(ours, latents(codec, sound), atol=1e-10, rtol=0)
     assert torch.equal(streamed(EncodecEncoderStream(codec, BOOKS), cut(sound, [999])), encoded(codec, sound))
 
 
@@ -213,6 +214,21 @@ def test_a_join_is_no_worse_than_any_other_place(kind: str) -> None:
     assert off[at_join].max() <= off[~at_join].max() + 1e-5
     jumps = (ours.diff() - theirs.diff()).abs()
     assert jumps[at_join[1:]].max() <= jumps[~at_join[1:]].max() + 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_without_gradients_the_whole_is_pieces_in_a_row(kind: str, batch: int) -> None:
+    codec = made(kind)
+    for frames in (1, 24, 25, 26, 251, 530):
+        codes = some_codes(batch, BOOKS, frames, seed=frames)
+        sound = noise(batch, 1, max(1, frames * codec.decoder.hop_samples - 1), seed=frames)
+        with torch.no_grad():
+            ours = codec.decode(codes[None], [None], segment=None, stride=None)
+            encoder_latents = codec.encoder(sound)
+        assert not ours.requires_grad
+        torch.testing.assert_close(ours, decoded(codec, codes), atol=1e-5, rtol=0)
+        torch.testing.assert_close(encoder_latents, latents(codec, sound), atol=1e-5, rtol=0)
 
 
 # what is final when
@@ -251,8 +267,7 @@ def test_codes_wait_for_the_samples_they_need_and_for_no_other(kind: str) -> Non
     sound = noise(1, 1, seen + 5 * hop).double()
     changed = sound.clone()
     changed[..., seen - 1 :] += 1
-    with torch.no_grad():
-        ways = [codec.encoder(which) for which in (sound, changed)]
+    ways = [latents(codec, which) for which in (sound, changed)]
     assert stream.push(sound[..., : seen - 1]).shape[-1] == frames - 1
     assert stream.push(sound[..., seen - 1 : seen]).shape[-1] == 1
     torch.testing.assert_close(ways[0][..., : frames - 1], ways[1][..., : frames - 1], atol=1e-12, rtol=0)
@@ -385,7 +400,7 @@ class TestLife:
         codec = made("small centred")
         stream = make(codec)
         with monkeypatch.context() as patched:
-            patched.setattr(torch.nn.functional, "elu", lambda *_: 1 / 0)
+            patched.setattr(torch.nn.functional, "elu", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 stream.push(feed)
         with pytest.raises(SessionError, match="reset"):

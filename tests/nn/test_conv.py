@@ -182,7 +182,7 @@ def test_a_transposed_convolution_in_pieces_is_that_of_the_whole(kernel: int, st
     layer = ConvTranspose1d(3, 4, kernel, stride=stride, causal=causal)
     layer.initialise()
     with torch.no_grad():
-        for length in (1, 2, 9, 150):  # 150 in one piece goes the way of many inputs
+        for length in (1, 2, 9, 150):
             x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
             for size in (1, 4, 150):
                 torch.testing.assert_close(in_pieces(layer, x, size), layer(x), atol=1e-5, rtol=1e-5)
