@@ -95,7 +95,8 @@ def test_the_wheel_is_for_every_machine_and_carries_the_version(wheel: Path) -> 
 
 def test_the_wheel_holds_the_package_its_marker_its_licence_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "antiphon").rglob("*.py")}
+    files = [path for kind in ("*.py", "*.cpp", "*.h") for path in (ROOT / "antiphon").rglob(kind)]
+    sources = {path.relative_to(ROOT).as_posix() for path in files}
     inside = {name for name in names if name.startswith("antiphon/")}
     assert inside == {*sources, "antiphon/py.typed"}
     about = f"antiphon-{antiphon.__version__}.dist-info/"
