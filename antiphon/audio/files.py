@@ -29,6 +29,8 @@ __all__ = ["TAGS", "Limits", "encode", "load", "read_tags", "save"]
 TAGS = riff.KEYS
 _MAX_TAG_BYTES = 32_000  # all together; Opus files with a header beyond 60 kB cannot be opened again
 _PEAK = 10 ** (-0.1 / 20)
+_RETRIES = 4
+_MARGIN = 10 ** (-0.05 / 20)  # a softer sound does not code to the same sound, softer
 _DEFAULT_LIMITS = Limits()
 
 
@@ -121,6 +123,7 @@ def save(
     format: str | None = None,
     subtype: str | None = None,
     tags: Mapping[str, str] | None = None,
+    peak_dbfs: float | None = None,
 ) -> Path:
     """Writes a sound to ``path``, whole or not at all, and gives the path.
 
@@ -135,13 +138,15 @@ def save(
         format: ``wav``, ``flac``, ``ogg`` (Vorbis), ``opus`` or ``mp3``; else the suffix of ``path`` decides.
         subtype: ``PCM_16`` (default), ``PCM_24``, ``PCM_32`` or ``FLOAT`` for wav; ``PCM_16`` or ``PCM_24`` for flac.
         tags: texts by the names in ``TAGS``, 32 kB together.
+        peak_dbfs: the largest sample that the file may decode to, in dB of full scale, 0 or less. Lossy coding moves
+            peaks, by a decibel and more, so such a file is decoded again to see, and made again where it went beyond.
 
     Raises:
         AudioError: unknown suffix, samples empty or not finite, a format that cannot hold them, or a failed write.
         ParamError, ParamTypeError: the rate, ``subtype`` or a tag.
     """
     path = Path(path)
-    job = _prepared(samples, rate_hz, format or path.suffix.lstrip("."), subtype, tags)
+    job = _prepared(samples, rate_hz, format or path.suffix.lstrip("."), subtype, tags, peak_dbfs)
     with _replacing(path) as file:
         job.write(file)
     return path
@@ -154,10 +159,11 @@ def encode(
     format: str = "wav",
     subtype: str | None = None,
     tags: Mapping[str, str] | None = None,
+    peak_dbfs: float | None = None,
 ) -> bytes:
     """Gives the bytes of the file that ``save`` would write; same arguments, same errors."""
     held = io.BytesIO()
-    _prepared(samples, rate_hz, format, subtype, tags).write(held)
+    _prepared(samples, rate_hz, format, subtype, tags, peak_dbfs).write(held)
     return held.getvalue()
 
 
@@ -170,9 +176,25 @@ class _Job:
     container: str
     subtype: str
     gain: float
+    ceiling: float | None  # for what the file decodes to
     tags: dict[str, str]
 
     def write(self, file: BinaryIO) -> None:
+        gain = self.gain
+        self._write(file, gain)
+        if self.ceiling is None or self.subtype in _SUBTYPE_BYTES:
+            return
+        for _ in range(_RETRIES):
+            peak = sndfile.peak(GuardedStream(file))
+            if peak <= self.ceiling:
+                return
+            gain *= _MARGIN * self.ceiling / peak
+            logger.info("coding raised the peak to %.2f dBFS: coded again, softer", 20 * np.log10(peak))
+            file.seek(0)
+            file.truncate()
+            self._write(file, gain)
+
+    def _write(self, file: BinaryIO, gain: float) -> None:
         wave = self.container in ("WAV", "RF64")
         sndfile.encode(
             GuardedStream(file),
@@ -180,7 +202,7 @@ class _Job:
             self.rate_hz,
             container=self.container,
             subtype=self.subtype,
-            gain=self.gain,
+            gain=gain,
             tags={} if wave else self.tags,
         )
         if wave:
@@ -188,7 +210,12 @@ class _Job:
 
 
 def _prepared(
-    samples: np.ndarray, rate_hz: int, name: str, subtype: str | None, tags: Mapping[str, str] | None
+    samples: np.ndarray,
+    rate_hz: int,
+    name: str,
+    subtype: str | None,
+    tags: Mapping[str, str] | None,
+    peak_dbfs: float | None,
 ) -> _Job:
     if name.lower() not in _FORMATS:
         known = ", ".join(f".{key}" for key in _FORMATS)
@@ -206,15 +233,18 @@ def _prepared(
         logger.info("%s cannot hold %d Hz: resampled to %d Hz", name.lower(), rate_hz, _FALLBACK_RATE_HZ)
         samples, rate_hz = resample(samples, rate_hz, _FALLBACK_RATE_HZ), _FALLBACK_RATE_HZ
     large = kind.container == "WAV" and samples.size * _SUBTYPE_BYTES[subtype] > _WAV_MAX_BYTES
-    gain = 1.0 if subtype == "FLOAT" else _gain(samples)
-    return _Job(samples, rate_hz, "RF64" if large else kind.container, subtype, gain, checked)
+    if peak_dbfs is not None and not (-60 <= peak_dbfs <= 0):
+        raise ParamError(f"peak_dbfs={peak_dbfs!r}", expected="-60 to 0")
+    ceiling = None if peak_dbfs is None else 10 ** (peak_dbfs / 20)
+    gain = 1.0 if subtype == "FLOAT" and ceiling is None else _gain(samples, ceiling)
+    return _Job(samples, rate_hz, "RF64" if large else kind.container, subtype, gain, ceiling, checked)
 
 
-def _gain(samples: np.ndarray) -> float:
+def _gain(samples: np.ndarray, ceiling: float | None) -> float:
     peak = max(float(samples.max()), -float(samples.min()))
-    if peak <= 1.0:
+    if peak <= (ceiling or 1.0):
         return 1.0
-    gain = _PEAK / peak
+    gain = (ceiling or _PEAK) / peak
     logger.warning("the peak is %.3f: scaled by %.2f dB so that nothing clips", peak, 20 * np.log10(gain))
     return gain
 
