@@ -108,6 +108,7 @@ def encode(
     *,
     container: str,
     subtype: str,
+    compression: float | None,
     gain: float,
     tags: Mapping[str, str],
 ) -> None:
@@ -118,7 +119,13 @@ def encode(
     """
     try:
         file = _straight_file()(
-            stream, "w", samplerate=rate_hz, channels=samples.shape[0], format=container, subtype=subtype
+            stream,
+            "w",
+            samplerate=rate_hz,
+            channels=samples.shape[0],
+            format=container,
+            subtype=subtype,
+            compression_level=compression,
         )
         with file:
             for key, value in tags.items():
