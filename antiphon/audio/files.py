@@ -233,10 +233,12 @@ def _prepared(
 
 def _gain(samples: np.ndarray, ceiling: float | None) -> float:
     peak = max(float(samples.max()), -float(samples.min()))
-    if peak <= (ceiling or 1.0):
+    if peak <= (ceiling or 1.0) * (1 + 1e-6):  # a sound that was scaled to the ceiling may lie a rounding above it
         return 1.0
     gain = (ceiling or _PEAK) / peak
-    logger.warning("the peak is %.3f: scaled by %.2f dB so that nothing clips", peak, 20 * np.log10(gain))
+    # under a ceiling it was levelled before, and only resampling has moved its peaks
+    level = logging.WARNING if ceiling is None else logging.INFO
+    logger.log(level, "the peak is %.3f: scaled by %.2f dB so that nothing clips", peak, 20 * np.log10(gain))
     return gain
 
 

@@ -193,7 +193,7 @@ def normalise(samples: np.ndarray, rate_hz: int, target: Target) -> Normalised:
         "%s: turned up by %.2f dB, peaks down by up to %.2f dB; now %.1f LUFS",
         strategy,
         done.gain_db,
-        -limited_db,
+        -limited_db or 0.0,  # not -0.00
         done.lufs,
     )
     return done

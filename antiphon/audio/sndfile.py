@@ -79,10 +79,10 @@ def _drain(file: Any, intake: Intake) -> Exception | None:
 
 
 def peak(stream: GuardedStream) -> float:
-    """Gives the largest absolute sample that the file decodes to, in little memory.
+    """Gives the largest absolute sample that a file of ours decodes to, in little memory.
 
     Raises:
-        Refused: not a file that libsndfile can decode to its end.
+        AudioError: it cannot be decoded.
     """
     stream.seek(0)
     try:
@@ -92,7 +92,8 @@ def peak(stream: GuardedStream) -> float:
             while len(block := file.read(out=buffer)):
                 largest = max(largest, float(block.max()), -float(block.min()))
     except Exception as error:
-        raise Refused(_reason(stream.error or error)) from error
+        cause = stream.error or error
+        raise AudioError(f"the file just written cannot be read again: {_reason(cause)}") from cause
     return largest
 
 

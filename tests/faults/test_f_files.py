@@ -269,6 +269,23 @@ def test_F127_at_a_level_the_peak_stays_under_minus_1_dbfs_after_coding(
         assert (np.abs(plain).max() > 10 ** (-1 / 20)) == ("coded again" in caplog.text)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("length", [1, 10, 500])
+def test_F127_the_shortest_sounds_have_a_level_too(tmp_path: Path, suffix: str, length: int) -> None:
+    for value in (0.0, 0.5, 3.0):
+        back = Audio.load(Audio(np.full(length, value), RATE_HZ).save(tmp_path / f"a.{suffix}", loudness="loudness"))
+        assert back.peak <= 10 ** (-1 / 20) * (1 + 1e-4)
+        assert (back.peak == 0) == (value == 0) or suffix in LOSSY
+
+
+def test_F127_a_file_that_cannot_be_read_again_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.audio.stream.GuardedStream.read", lambda self, count=-1: b"")
+    for suffix in ("ogg", "m4a"):
+        with pytest.raises(AudioError, match="cannot be read"):
+            Audio(WAVE, RATE_HZ).save(tmp_path / f"a.{suffix}", loudness="peak")
+    assert os.listdir(tmp_path) == []
+
+
 def test_F127_an_hour_is_written_in_little_memory(tmp_path: Path) -> None:
     hour = np.zeros((1, 3600 * 8000), np.float32)
     hour[0, ::4000] = 0.5
