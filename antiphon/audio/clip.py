@@ -8,7 +8,7 @@ import html
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import numpy as np
 
 from antiphon.audio import files
 from antiphon.audio.limits import Limits
+from antiphon.audio.loudness import Strategy, Target, loudness_lufs, normalise
 from antiphon.audio.resampling import check_rate, resample
-from antiphon.audio.samples import as_samples, to_channels
+from antiphon.audio.samples import as_samples, to_channels, to_pcm16
 from antiphon.audio.stream import Source
-from antiphon.errors import AntiphonError
+from antiphon.errors import AntiphonError, AudioError
 
 _TITLE_CHARACTERS = 200
 _RECORD_BYTES = 24_000  # leaves room for the title within what tags may hold
@@ -71,6 +72,11 @@ class Audio:
         power = sum(float(np.dot(row, row)) for row in self.samples.astype(np.float64)) / self.samples.size
         return 10 * math.log10(power) if power > 0 else -math.inf
 
+    @property
+    def loudness_lufs(self) -> float:
+        """The integrated loudness by BS.1770-4; silence is -inf, less than 0.4 s NaN."""
+        return loudness_lufs(self.samples, self.sampling_rate)
+
     def __len__(self) -> int:
         return int(self.samples.shape[1])
 
@@ -97,13 +103,83 @@ class Audio:
             self, samples=resample(self.samples, self.sampling_rate, rate_hz), sampling_rate=rate_hz
         )
 
-    def save(self, path: str | os.PathLike[str], *, format: str | None = None, subtype: str | None = None) -> Path:
+    def normalised(
+        self,
+        strategy: Strategy = "loudness",
+        *,
+        normalize: bool = True,
+        peak_clip_headroom_db: float = 1.0,
+        rms_headroom_db: float = 18.0,
+        loudness_headroom_db: float = 14.0,
+        loudness_compressor: bool = False,
+    ) -> Audio:
+        """The same sound at another level, never clipped; arguments and errors as ``loudness.Target``.
+
+        What was done to it is in the log; ``loudness.normalise`` gives it as a value. ``none`` gives the sound itself.
+        """
+        target = Target(
+            strategy=strategy,
+            normalize=normalize,
+            peak_clip_headroom_db=peak_clip_headroom_db,
+            rms_headroom_db=rms_headroom_db,
+            loudness_headroom_db=loudness_headroom_db,
+            loudness_compressor=loudness_compressor,
+        )
+        if target.strategy == "none":
+            return self
+        return dataclasses.replace(self, samples=normalise(self.samples, self.sampling_rate, target).samples)
+
+    @classmethod
+    def join(cls, chunks: Iterable[Audio]) -> Audio:
+        """Gives the chunks one after the other as one sound, with the history of the first.
+
+        Raises:
+            AudioError: no chunk, or chunks of different rates or numbers of channels.
+        """
+        parts = list(chunks)
+        if not parts:
+            raise AudioError("there are no chunks to join", expected="at least one Audio")
+        first = parts[0]
+        for index, part in enumerate(parts):
+            if (part.channels, part.sampling_rate) != (first.channels, first.sampling_rate):
+                raise AudioError(
+                    f"chunk {index} has {part.channels} channels at {part.sampling_rate} Hz",
+                    expected=f"{first.channels} at {first.sampling_rate} Hz, as chunk 0 has",
+                )
+        if len(parts) == 1:
+            return first
+        return dataclasses.replace(first, samples=np.concatenate([part.samples for part in parts], axis=1))
+
+    def to_pcm16(self) -> bytes:
+        """The samples as little-endian int16, the channels of each moment side by side; beyond +-1 they are cut off."""
+        return to_pcm16(self.samples.T).astype("<i2").tobytes()
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        subtype: str | None = None,
+        loudness: Strategy | None = None,
+    ) -> Path:
         """Writes the sound and, in its tags, how it was made; arguments and errors as ``files.save``.
 
         The title is the prompt; the comment is JSON of prompt, seed, model, parameters and sampling rate.
+
+        Args:
+            loudness: a strategy of ``normalised``, with its defaults. Then the peak of the written file is -1 dBFS at
+                most, also after lossy coding. ``None`` keeps the samples as they are, as far as the format can.
         """
-        tags = self._tags()
-        return files.save(path, self.samples, self.sampling_rate, format=format, subtype=subtype, tags=tags)
+        keep = loudness in (None, "none")
+        return files.save(
+            path,
+            self.samples if loudness is None else self.normalised(loudness).samples,
+            self.sampling_rate,
+            format=format,
+            subtype=subtype,
+            tags=self._tags(),
+            peak_dbfs=None if keep else -Target().peak_clip_headroom_db,
+        )
 
     @classmethod
     def load(cls, source: Source, *, limits: Limits | None = None) -> Audio:

@@ -6,9 +6,7 @@ import io
 import logging
 import os
 import re
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,10 +14,12 @@ from typing import BinaryIO
 import numpy as np
 
 from antiphon.audio import media, riff, sndfile
+from antiphon.audio.destination import destination
+from antiphon.audio.formats import FALLBACK_RATE_HZ, SUBTYPE_BYTES, Format, known_format
 from antiphon.audio.limits import Limits
 from antiphon.audio.resampling import check_rate, resample
 from antiphon.audio.samples import as_samples
-from antiphon.audio.stream import GuardedStream, Source, opened, shown
+from antiphon.audio.stream import GuardedStream, Source, opened
 from antiphon.errors import AudioError, ParamError, ParamTypeError, unknown_argument
 
 logger = logging.getLogger(__name__)
@@ -29,30 +29,13 @@ __all__ = ["TAGS", "Limits", "encode", "load", "read_tags", "save"]
 TAGS = riff.KEYS
 _MAX_TAG_BYTES = 32_000  # all together; Opus files with a header beyond 60 kB cannot be opened again
 _PEAK = 10 ** (-0.1 / 20)
+_RETRIES = 4
+_MARGIN = 10 ** (-0.05 / 20)  # a softer sound does not code to the same sound, softer
 _DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True)
-class _Format:
-    container: str
-    subtypes: tuple[str, ...]  # the first is the default
-    rates_hz: tuple[int, ...] | None = None  # None: any
-    max_channels: int = 8
-
-
-_FORMATS = {
-    "wav": _Format("WAV", ("PCM_16", "PCM_24", "PCM_32", "FLOAT")),
-    "flac": _Format("FLAC", ("PCM_16", "PCM_24")),
-    "ogg": _Format("OGG", ("VORBIS",)),
-    "opus": _Format("OGG", ("OPUS",), (8000, 12000, 16000, 24000, 48000)),
-    "mp3": _Format(
-        "MP3", ("MPEG_LAYER_III",), (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), max_channels=2
-    ),
-}
-_SUBTYPE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 # The sizes in a WAV header have 32 bits; beyond this (headers and tags need some) RF64 is written instead.
 _WAV_MAX_BYTES = (1 << 32) - (1 << 20)
-_FALLBACK_RATE_HZ = 48_000
 
 
 def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[np.ndarray, int]:
@@ -88,13 +71,15 @@ def read_tags(source: Source) -> dict[str, str]:
     """Gives the text tags of a file (``title``, ``comment``, ``software`` and others that are there).
 
     Raises:
-        AudioError: no such file, no regular file, or not a format that libsndfile knows.
+        AudioError: no such file, no regular file, or no format that is known here.
     """
     with opened(source, Limits(max_decoded_bytes=1 << 61)) as (stream, name):
         riff.check_header(stream, name)
         try:
             tags = sndfile.metadata(stream)
         except sndfile.Refused as refused:
+            if media.available():
+                return media.metadata(stream, name)
             raise AudioError(f"the tags of {name} cannot be read ({refused})", expected="a sound file") from refused
         tags.update(riff.read_info(stream))
         stream.seek(0)
@@ -121,28 +106,33 @@ def save(
     format: str | None = None,
     subtype: str | None = None,
     tags: Mapping[str, str] | None = None,
+    peak_dbfs: float | None = None,
 ) -> Path:
     """Writes a sound to ``path``, whole or not at all, and gives the path.
 
     Integer and lossy formats cannot hold samples beyond +-1: such a sound is scaled to a peak of -0.1 dBFS and the gain
-    is logged. Opus and MP3 know few sampling rates; others are resampled to 48 kHz, which is logged. WAV beyond 4 GB is
-    written as RF64.
+    is logged. Lossy formats know few sampling rates; others are resampled to 48 kHz, which is logged. WAV beyond 4 GB
+    is written as RF64. Every format but two gives back as many samples as it was given: WebM has at least 960, and AAC
+    without a container begins with 1024 more and ends with a whole frame.
 
     Args:
-        path: the file; replaced if it exists. Its folder must exist.
+        path: the file; replaced if it exists, written to if it is a pipe or a device (see ``destination``).
         samples: (C, N) or (N,), as ``as_samples`` takes them.
         rate_hz: 1000 to 384000.
-        format: ``wav``, ``flac``, ``ogg`` (Vorbis), ``opus`` or ``mp3``; else the suffix of ``path`` decides.
+        format: ``wav``, ``flac``, ``ogg`` (Vorbis), ``opus``, ``mp3``, and with FFmpeg (the extra ``media``) ``m4a``,
+            ``aac`` and ``webm``; else the suffix of ``path`` decides.
         subtype: ``PCM_16`` (default), ``PCM_24``, ``PCM_32`` or ``FLOAT`` for wav; ``PCM_16`` or ``PCM_24`` for flac.
-        tags: texts by the names in ``TAGS``, 32 kB together.
+        tags: texts by the names in ``TAGS``, 32 kB together. MP3 and M4A keep their encoder's name as ``software``.
+        peak_dbfs: the largest sample that the file may decode to, in dB of full scale, 0 or less. Lossy coding moves
+            peaks, by a decibel and more, so such a file is decoded again to see, and made again where it went beyond.
 
     Raises:
         AudioError: unknown suffix, samples empty or not finite, a format that cannot hold them, or a failed write.
         ParamError, ParamTypeError: the rate, ``subtype`` or a tag.
     """
     path = Path(path)
-    job = _prepared(samples, rate_hz, format or path.suffix.lstrip("."), subtype, tags)
-    with _replacing(path) as file:
+    job = _prepared(samples, rate_hz, format or path.suffix.lstrip("."), subtype, tags, peak_dbfs)
+    with destination(path, needed_bytes=job.least_bytes) as file:
         job.write(file)
     return path
 
@@ -154,10 +144,11 @@ def encode(
     format: str = "wav",
     subtype: str | None = None,
     tags: Mapping[str, str] | None = None,
+    peak_dbfs: float | None = None,
 ) -> bytes:
     """Gives the bytes of the file that ``save`` would write; same arguments, same errors."""
     held = io.BytesIO()
-    _prepared(samples, rate_hz, format, subtype, tags).write(held)
+    _prepared(samples, rate_hz, format, subtype, tags, peak_dbfs).write(held)
     return held.getvalue()
 
 
@@ -167,20 +158,46 @@ class _Job:
 
     samples: np.ndarray
     rate_hz: int
-    container: str
+    format: Format
     subtype: str
     gain: float
+    ceiling: float | None  # for what the file decodes to
     tags: dict[str, str]
 
+    @property
+    def least_bytes(self) -> int:
+        """What the file will need at least; 0 where coding makes it smaller."""
+        return self.samples.size * SUBTYPE_BYTES[self.subtype] if self.format.container == "WAV" else 0
+
     def write(self, file: BinaryIO) -> None:
-        wave = self.container in ("WAV", "RF64")
+        gain = self.gain
+        self._write(file, gain)
+        if self.ceiling is None or self.subtype in SUBTYPE_BYTES:
+            return
+        for _ in range(_RETRIES):
+            peak = (media if self.format.writer == "FFmpeg" else sndfile).peak(GuardedStream(file))
+            if peak <= self.ceiling:
+                return
+            gain *= _MARGIN * self.ceiling / peak
+            logger.info("coding raised the peak to %.2f dBFS: coded again, softer", 20 * np.log10(peak))
+            file.seek(0)
+            file.truncate()
+            self._write(file, gain)
+
+    def _write(self, file: BinaryIO, gain: float) -> None:
+        stream = GuardedStream(file)
+        if self.format.writer == "FFmpeg":
+            media.encode(stream, self.samples, self.rate_hz, format=self.format, gain=gain, tags=self.tags)
+            return
+        wave = self.format.container == "WAV"
         sndfile.encode(
-            GuardedStream(file),
+            stream,
             self.samples,
             self.rate_hz,
-            container=self.container,
+            container="RF64" if wave and self.least_bytes > _WAV_MAX_BYTES else self.format.container,
             subtype=self.subtype,
-            gain=self.gain,
+            compression=self.format.compression,
+            gain=gain,
             tags={} if wave else self.tags,
         )
         if wave:
@@ -188,34 +205,40 @@ class _Job:
 
 
 def _prepared(
-    samples: np.ndarray, rate_hz: int, name: str, subtype: str | None, tags: Mapping[str, str] | None
+    samples: np.ndarray,
+    rate_hz: int,
+    name: str,
+    subtype: str | None,
+    tags: Mapping[str, str] | None,
+    peak_dbfs: float | None,
 ) -> _Job:
-    if name.lower() not in _FORMATS:
-        known = ", ".join(f".{key}" for key in _FORMATS)
-        raise AudioError(f"{name!r} is no format that can be written", expected=known, fix="Change the suffix")
-    kind = _FORMATS[name.lower()]
+    kind = known_format(name)
     subtype = subtype or kind.subtypes[0]
     if subtype not in kind.subtypes:
         raise ParamError(f"subtype={subtype!r} for {name.lower()}", expected=f"one of {', '.join(kind.subtypes)}")
+    if peak_dbfs is not None and not (-60 <= peak_dbfs <= 0):
+        raise ParamError(f"peak_dbfs={peak_dbfs!r}", expected="-60 to 0")
     rate_hz, samples, checked = check_rate(rate_hz, "rate_hz"), as_samples(samples, name="samples"), _checked_tags(tags)
     if samples.shape[0] > kind.max_channels:
         raise AudioError(
             f"{name.lower()} cannot hold {samples.shape[0]} channels", expected=f"at most {kind.max_channels}"
         )
     if kind.rates_hz is not None and rate_hz not in kind.rates_hz:
-        logger.info("%s cannot hold %d Hz: resampled to %d Hz", name.lower(), rate_hz, _FALLBACK_RATE_HZ)
-        samples, rate_hz = resample(samples, rate_hz, _FALLBACK_RATE_HZ), _FALLBACK_RATE_HZ
-    large = kind.container == "WAV" and samples.size * _SUBTYPE_BYTES[subtype] > _WAV_MAX_BYTES
-    gain = 1.0 if subtype == "FLOAT" else _gain(samples)
-    return _Job(samples, rate_hz, "RF64" if large else kind.container, subtype, gain, checked)
+        logger.info("%s cannot hold %d Hz: resampled to %d Hz", name.lower(), rate_hz, FALLBACK_RATE_HZ)
+        samples, rate_hz = resample(samples, rate_hz, FALLBACK_RATE_HZ), FALLBACK_RATE_HZ
+    ceiling = None if peak_dbfs is None else 10 ** (peak_dbfs / 20)
+    gain = 1.0 if subtype == "FLOAT" and ceiling is None else _gain(samples, ceiling)
+    return _Job(samples, rate_hz, kind, subtype, gain, ceiling, checked)
 
 
-def _gain(samples: np.ndarray) -> float:
+def _gain(samples: np.ndarray, ceiling: float | None) -> float:
     peak = max(float(samples.max()), -float(samples.min()))
-    if peak <= 1.0:
+    if peak <= (ceiling or 1.0) * (1 + 1e-6):  # a sound that was scaled to the ceiling may lie a rounding above it
         return 1.0
-    gain = _PEAK / peak
-    logger.warning("the peak is %.3f: scaled by %.2f dB so that nothing clips", peak, 20 * np.log10(gain))
+    gain = (ceiling or _PEAK) / peak
+    # under a ceiling it was levelled before, and only resampling has moved its peaks
+    level = logging.WARNING if ceiling is None else logging.INFO
+    logger.log(level, "the peak is %.3f: scaled by %.2f dB so that nothing clips", peak, 20 * np.log10(gain))
     return gain
 
 
@@ -233,27 +256,3 @@ def _checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
     if size > _MAX_TAG_BYTES:
         raise ParamError(f"the tags have {size} bytes", expected=f"at most {_MAX_TAG_BYTES}", fix="Shorten them")
     return checked
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
-    # os.replace would put a file where a device or a pipe was. os.path answers False for names that no file can have.
-    if "\0" in os.fspath(path) or (os.path.exists(path) and not os.path.isfile(path)):
-        raise AudioError(f"{shown(path)} cannot be written: it is not a regular file", fix="Choose another name")
-    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise AudioError(
-                f"{shown(path)} cannot be written: {reason}", fix="Check the folder and its space"
-            ) from error
-        raise

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from antiphon.audio.clip import Audio
-from antiphon.audio.files import _replacing
+from antiphon.audio.destination import destination
 from antiphon.audio.samples import to_channels
 from antiphon.errors import missing_extra
 
@@ -59,7 +59,7 @@ def draw(audio: Audio, path: str | os.PathLike[str], *, title: str | None = None
     with warnings.catch_warnings():
         # a prompt may hold characters the font lacks: they show as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        with _replacing(Path(path)) as file:
+        with destination(Path(path)) as file:
             figure.savefig(file, format="png")
     return Path(path)
 

@@ -67,6 +67,12 @@ def to_channels(samples: np.ndarray, channels: int, *, name: str = "audio") -> n
     )
 
 
+def to_pcm16(samples: np.ndarray) -> np.ndarray:
+    """Gives floats of any shape as the nearest int16 of 1/32768; what is beyond full scale is cut off there."""
+    scaled = np.rint(samples * np.float32(32768))
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
+
+
 def check_finite(samples: np.ndarray, name: str = "audio", *, offset_samples: int = 0) -> None:
     """Raises ``AudioError`` at the first sample that is NaN, infinite or beyond 1e6; ``samples`` is (..., N) or (N,).
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from antiphon.audio.limits import Intake, Limits
+from antiphon.audio.samples import to_pcm16
 from antiphon.audio.stream import GuardedStream
 from antiphon.errors import AudioError
 
@@ -77,6 +78,25 @@ def _drain(file: Any, intake: Intake) -> Exception | None:
         intake.add(block.T.copy())
 
 
+def peak(stream: GuardedStream) -> float:
+    """Gives the largest absolute sample that a file of ours decodes to, in little memory.
+
+    Raises:
+        AudioError: it cannot be decoded.
+    """
+    stream.seek(0)
+    try:
+        largest = 0.0
+        with _straight_file()(stream) as file:
+            buffer = np.empty((_BLOCK_FRAMES, file.channels), np.float32)
+            while len(block := file.read(out=buffer)):
+                largest = max(largest, float(block.max()), -float(block.min()))
+    except Exception as error:
+        cause = stream.error or error
+        raise AudioError(f"the file just written cannot be read again: {_reason(cause)}") from cause
+    return largest
+
+
 def _short_data(file: Any) -> bool:
     found = _SHORT_DATA.search(file.extra_info)
     return found is not None and int(found[2]) < int(found[1]) < _UNKNOWN_SIZE
@@ -89,6 +109,7 @@ def encode(
     *,
     container: str,
     subtype: str,
+    compression: float | None,
     gain: float,
     tags: Mapping[str, str],
 ) -> None:
@@ -99,7 +120,13 @@ def encode(
     """
     try:
         file = _straight_file()(
-            stream, "w", samplerate=rate_hz, channels=samples.shape[0], format=container, subtype=subtype
+            stream,
+            "w",
+            samplerate=rate_hz,
+            channels=samples.shape[0],
+            format=container,
+            subtype=subtype,
+            compression_level=compression,
         )
         with file:
             for key, value in tags.items():
@@ -107,7 +134,9 @@ def encode(
             # whole songs in one call overflow the stack of the Vorbis encoder
             for start in range(0, samples.shape[1], _BLOCK_FRAMES):
                 block = samples[:, start : start + _BLOCK_FRAMES].T
-                file.write(np.ascontiguousarray(block * np.float32(gain) if gain != 1.0 else block))
+                block = block * np.float32(gain) if gain != 1.0 else block
+                # libsndfile rounds down; rounded to the nearest here, the error has half the power and no offset
+                file.write(np.ascontiguousarray(to_pcm16(block) if subtype == "PCM_16" else block))
                 if stream.error:
                     break
     except Exception as error:

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import generate, info, pull
+from antiphon.cli import generate, info, pull, replay
+from antiphon.cli.interruption import ended_cleanly, is_interrupted
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
 
@@ -44,11 +45,16 @@ def _root(
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)
 app.command("info", short_help="Show what a checkpoint holds and needs.")(info.info)
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)
+app.command("replay", short_help="Make a piece again from its file.")(replay.replay)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and ends the process: 0 done, 1 failed, 2 misused, 130 interrupted, 141 nobody reads."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    """Runs the command line and ends the process: 0 done, 1 failed, 2 misused, 130 interrupted, 141 nobody reads, 143
+    asked to end.
+    """
+    with ended_cleanly():
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -85,11 +91,14 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("ANTIPHON_DEBUG", "") not in ("", "0"):
             raise
-        if isinstance(error, AntiphonError):
+        if is_interrupted(error):
+            code = INTERRUPTED
+        elif isinstance(error, AntiphonError):
             say(f"error: {error}")
+            return FAILED
         else:
             say(f"error: {type(error).__name__}: {error} (unexpected; ANTIPHON_DEBUG=1 shows where it happened)")
-        return FAILED
+            return FAILED
     if code == INTERRUPTED:
         say("interrupted")
     return code if isinstance(code, int) else OK

@@ -1,29 +1,38 @@
-"""``antiphon generate``: prompts to sound files."""
+"""``antiphon generate``: prompts to sound files, or to a pipe."""
 
 from __future__ import annotations
 
 import os
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from antiphon.cli.terminal import put_json, put_path
+from antiphon.cli.commission import Commission, Loudness, check_settings, together
+from antiphon.cli.interruption import Interruption
+from antiphon.cli.model_choice import MODEL_VARIABLE, model_name
 
 if TYPE_CHECKING:
-    from antiphon.audio.clip import Audio
-
-MODEL_VARIABLE = "ANTIPHON_MODEL"
-_BATCH = 8  # pieces that are computed together
+    from antiphon.cli.output_files import OutputFiles
 
 
 def generate(
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="What to compose; one file for each.")],
+    prompts: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT", help="What to compose; one file for each.")
+    ] = None,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Where to; suffixes: wav flac ogg opus mp3."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|FOLDER|-",
+            help="Where to; suffixes: wav flac ogg opus mp3. - is WAV to stdout while it is made.",
+        ),
     ] = None,
+    prompt_file: Annotated[
+        str | None,
+        typer.Option("--prompts", metavar="FILE", help="A prompt a line, or .jsonl with settings; - is stdin."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="With --prompts: leave out what is finished.")] = False,
     seconds: Annotated[float, typer.Option(help="Length of a piece, the continued recording included.")] = 8.0,
     seed: Annotated[
         int | None, typer.Option(help="Of the first piece; the others count on. Drawn unless told.")
@@ -38,9 +47,18 @@ def generate(
     temperature: Annotated[float, typer.Option(help="Chance: 0 none, 1 the model's own.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Choose among the k likeliest; 0 is off.")] = 250,
     top_p: Annotated[float, typer.Option(help="Choose among the likeliest with this share; 0 is off.")] = 0.0,
+    window: Annotated[float, typer.Option(help="Seconds that the model sees at once.")] = 30.0,
+    stride: Annotated[float, typer.Option(help="Seconds by which the window moves on in longer pieces.")] = 18.0,
     n: Annotated[int, typer.Option("--n", help="Variations of each prompt.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best unless told.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16; as stored unless told.")] = None,
+    quantize: Annotated[
+        Literal["int8", "int4"] | None, typer.Option(help="Smaller and faster weights, a little less exact.")
+    ] = None,
+    loudness: Annotated[
+        Loudness, typer.Option(help="Bring files to a level; none keeps the samples that the model made.")
+    ] = "none",
+    format: Annotated[str | None, typer.Option(help="Of the files in a folder; wav unless told.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each file on stdout.")] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="A bar on stderr.")] = True,
@@ -48,8 +66,9 @@ def generate(
     """Compose music from words into sound files; their paths are printed.
 
     Without -o the files are called after the prompt and the seed. An existing file is kept: the new one gets a number.
+    Ctrl-C ends the pieces where they are and keeps them as NAME-partial.
     """
-    prompts = [_as_text(prompt) for prompt in prompts]
+    texts = [_as_text(prompt) for prompt in prompts or []]
     settings = {
         "seconds": seconds,
         "guidance": guidance,
@@ -58,20 +77,35 @@ def generate(
         "top_p": top_p,
         "n": n,
     }
-    _check(prompts, settings, seed)
-    name = _model_name(model)
+    settings |= {"window_seconds": window, "stride_seconds": stride}
+    _check_ways(texts, prompt_file, output, resume=resume, n=n, loudness=loudness, as_json=as_json, format=format)
+    check_settings(settings, texts, seed)
+    commission = Commission(
+        model=model_name(model),
+        dtype=dtype,
+        device=device,
+        quantize=quantize,
+        settings=settings,
+        recording=recording,
+        loudness=loudness,
+        format=format or "wav",
+        as_json=as_json,
+        progress=progress,
+    )
+    if output == "-":
+        from antiphon.cli.pipe import compose_to_pipe
+
+        compose_to_pipe(commission, texts[0], seed)
+        return
     from antiphon.cli.output_files import OutputFiles
 
-    if output == "-":
-        raise typer.BadParameter("sound is written to files, not to the terminal: name one", param_hint="-o")
-    outputs = OutputFiles(output, force=force)
-    composer = _load(name, recording, dtype=dtype, device=device)
-    for batch, own_seeds in _batches(prompts, seed, settings):
-        started = time.monotonic()
-        pieces = _compose(composer, batch, recording, {**settings, "seed": own_seeds}, progress)
-        factor = (time.monotonic() - started) / sum(piece.seconds for piece in pieces)
-        for piece in pieces:
-            _write(piece, outputs, factor, as_json)
+    outputs = OutputFiles(output, force=force, format=format or "wav")
+    if prompt_file is not None:
+        from antiphon.cli.batch import compose_batch
+
+        compose_batch(commission, prompt_file, outputs, seed=seed, resume=resume)
+    else:
+        _compose_files(commission, texts, outputs, seed)
 
 
 def _as_text(argument: str) -> str:
@@ -79,75 +113,61 @@ def _as_text(argument: str) -> str:
     return os.fsencode(argument).decode("utf-8", "surrogateescape")
 
 
-def _check(prompts: list[str], settings: dict[str, Any], seed: int | None) -> None:
-    """Ends with a usage error where a value is out of range, before anything is loaded."""
-    from antiphon.errors import AntiphonError
-    from antiphon.tasks.settings import Settings, checked_prompts, checked_seed
+def _check_ways(
+    texts: list[str],
+    prompt_file: str | None,
+    output: str | None,
+    *,
+    resume: bool,
+    n: int,
+    loudness: Loudness,
+    as_json: bool,
+    format: str | None,
+) -> None:
+    """Refuses options that do not go together."""
+    if not texts and prompt_file is None:
+        raise typer.BadParameter("there is nothing to compose: give a PROMPT, or --prompts FILE.")
+    if prompt_file is not None and (texts or n > 1):
+        raise typer.BadParameter("--prompts brings all the pieces: leave out PROMPT and --n.")
+    if resume and prompt_file is None:
+        raise typer.BadParameter("--resume goes on with the prompts of a file: name it with --prompts.")
+    if output == "-":
+        _check_pipe(texts, n=n, loudness=loudness, as_json=as_json, format=format)
 
-    try:
-        checked_prompts(prompts)
-        checked_seed(seed, Settings(**settings))
-    except AntiphonError as error:
-        raise typer.BadParameter(str(error)) from error
 
+def _check_pipe(texts: list[str], *, n: int, loudness: Loudness, as_json: bool, format: str | None) -> None:
+    from antiphon.cli.pipe import check_reader
 
-def _model_name(model: str | None) -> str:
-    name = model or os.environ.get(MODEL_VARIABLE)
-    if not name:
+    check_reader()
+    if len(texts) != 1 or n > 1:
+        raise typer.BadParameter("a pipe takes one piece: give one PROMPT, without --n.", param_hint="-o")
+    if as_json or loudness != "none" or (format or "wav").lower() != "wav":
         raise typer.BadParameter(
-            f"no model was named and none is built in yet. Pass --model or set {MODEL_VARIABLE}: a folder, or a name "
-            "on the Hub such as facebook/musicgen-small (its weights are CC-BY-NC-4.0)."
+            "sound that is written while it is made is WAV at its own level: leave out --json, --loudness, --format.",
+            param_hint="-o",
         )
-    return name
 
 
-def _load(name: str, recording: str | None, *, dtype: str | None, device: str | None) -> Any:
-    from antiphon.audio.clip import Audio
-    from antiphon.tasks.load import load
+def _compose_files(commission: Commission, texts: list[str], outputs: OutputFiles, seed: int | None) -> None:
+    composer = commission.load([commission.recording] if commission.recording is not None else [])
+    with Interruption() as stop:
+        for group, seeds in _groups(texts, seed, commission.settings):
+            for finished in commission.compose(composer, group, stop, seed=seeds):
+                piece = finished.piece
+                path = outputs.path_for(piece.prompt or "", piece.seed, partial=finished.is_partial)
+                commission.save(finished, path)
+            if stop.asked:
+                raise KeyboardInterrupt
 
-    if recording is not None:
-        Audio.load(recording)  # a recording that cannot be read is told before minutes are spent on loading
-    return load(name, dtype=dtype, device=device)
 
-
-def _batches(prompts: list[str], seed: int | None, settings: dict[str, Any]) -> list[tuple[list[str], Any]]:
+def _groups(texts: list[str], seed: int | None, settings: dict[str, Any]) -> list[tuple[list[str], Any]]:
     """The prompts in groups, each with the seeds of its pieces: piece i of the whole call has the first seed plus i."""
     from antiphon.generation.philox import item_seeds
-    from antiphon.tasks.settings import Settings
 
-    n, size = settings["n"], max(1, _BATCH // settings["n"])
-    seeds: list[int] | None = item_seeds(seed, len(prompts) * n) if Settings(**settings).samples else None
+    n = settings["n"]
+    size = max(1, together(settings["seconds"]) // n)
+    seeds: list[int] | None = item_seeds(seed, len(texts) * n) if settings["temperature"] > 0 else None
     return [
-        (prompts[i : i + size], None if seeds is None else seeds[i * n : (i + size) * n])
-        for i in range(0, len(prompts), size)
+        (texts[i : i + size], None if seeds is None else seeds[i * n : (i + size) * n])
+        for i in range(0, len(texts), size)
     ]
-
-
-def _compose(
-    composer: Any, batch: list[str], recording: str | None, settings: dict[str, Any], progress: bool
-) -> list[Audio]:
-    from antiphon.cli.progress import progress_bar
-
-    title = batch[0] if len(batch) == 1 else f"{len(batch)} prompts"
-    pieces = len(batch) * settings["n"]
-    with progress_bar(title, pieces=pieces, seconds=settings["seconds"], wanted=progress) as on_progress:
-        made: list[Audio] = composer.compose(batch, continue_from=recording, on_progress=on_progress, **settings)
-        return made
-
-
-def _write(piece: Audio, outputs: Any, factor: float, as_json: bool) -> None:
-    path: Path = outputs.path_for(piece.prompt or "", piece.seed)
-    piece.save(path)
-    if not as_json:
-        put_path(path)
-        return
-    put_json(
-        {
-            "path": os.fspath(path),
-            "prompt": piece.prompt,
-            "seed": piece.seed,
-            "seconds": piece.seconds,
-            "sampling_rate": piece.sampling_rate,
-            "realtime_factor": round(factor, 4),
-        }
-    )

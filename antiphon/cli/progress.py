@@ -1,7 +1,8 @@
-"""The progress bar of a composition: seconds of sound done, and how its making compares with its length."""
+"""The progress bar of a composition: seconds of sound done, its window, and how its making compares with its length."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ OnProgress = Callable[[float, float], None]
 
 
 @contextmanager
-def progress_bar(title: str, *, pieces: int, seconds: float, wanted: bool) -> Iterator[OnProgress | None]:
+def progress_bar(
+    title: str, *, pieces: int, seconds: float, wanted: bool, window_s: float = 30.0, stride_s: float = 18.0
+) -> Iterator[OnProgress | None]:
     """Yields what ``compose`` calls with its progress; ``None`` where nobody watches stderr or it is not wanted.
 
     The real-time factor is seconds of computing a second of sound, all ``pieces`` counted: below 1 is faster than the
-    sound plays.
+    sound plays. Pieces longer than a window show the number of the window that slides over them.
     """
     if not (wanted and is_live(sys.stderr)):
         yield None
@@ -39,9 +42,18 @@ def progress_bar(title: str, *, pieces: int, seconds: float, wanted: bool) -> It
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0, state="")
         started = time.monotonic()
+        windows = _windows(seconds, window_s, stride_s)
 
         def tell(fraction: float, done_s: float) -> None:
             factor = (time.monotonic() - started) / max(done_s * pieces, 1e-9)
-            bar.update(task, completed=fraction, state=f"{done_s:.1f}/{seconds:.1f} s, {factor:.2f}x real time")
+            state = f"{done_s:.1f}/{seconds:.1f} s, {factor:.2f}x real time"
+            if windows > 1:
+                state += f", window {_windows(done_s, window_s, stride_s)}/{windows}"
+            bar.update(task, completed=fraction, state=state)
 
         yield tell
+
+
+def _windows(seconds: float, window_s: float, stride_s: float) -> int:
+    """How many windows cover so many seconds."""
+    return 1 + max(0, math.ceil((seconds - window_s) / stride_s))

@@ -171,3 +171,61 @@ def test_importing_it_loads_no_codec_and_no_plotting() -> None:
     root = Path(antiphon.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_sound_can_be_brought_to_a_level() -> None:
+    audio = made()
+    assert audio.loudness_lufs == pytest.approx(-3.01 - 6.02 - 0.65, abs=0.1)
+    for strategy, peak in (("peak", 10 ** (-1 / 20)), ("rms", 2**0.5 * 10 ** (-18 / 20))):
+        level = audio.normalised(strategy)  # type: ignore[arg-type]
+        assert level.peak == pytest.approx(peak, rel=1e-3)
+        assert level.prompt == audio.prompt and level.parameters == audio.parameters and audio.peak <= 0.5
+    assert audio.normalised().loudness_lufs == pytest.approx(-14, abs=0.01)
+    assert audio.normalised(loudness_headroom_db=20).loudness_lufs == pytest.approx(-20, abs=0.01)
+    assert audio.normalised("none") is audio
+    assert math.isnan(Audio(np.ones(10), RATE_HZ).loudness_lufs)
+
+
+def test_chunks_join_to_the_whole() -> None:
+    audio = made()
+    chunks = [
+        dataclasses.replace(audio, samples=audio.samples[:, start : start + 999]) for start in range(0, RATE_HZ, 999)
+    ]
+    whole = Audio.join(iter(chunks))
+    np.testing.assert_array_equal(whole.samples, audio.samples)
+    assert (whole.prompt, whole.seed, whole.parameters) == (audio.prompt, audio.seed, audio.parameters)
+    assert Audio.join([audio]) is audio
+
+
+def test_chunks_that_do_not_fit_together_are_named() -> None:
+    audio = made()
+    with pytest.raises(AudioError, match="no chunks"):
+        Audio.join([])
+    for other in (Audio(np.zeros((2, 10)), RATE_HZ), Audio(np.zeros(10), 48_000)):
+        with pytest.raises(AudioError, match=r"chunk 1 has . channels at"):
+            Audio.join([audio, other])
+
+
+def test_its_pcm_is_interleaved_and_little_endian() -> None:
+    audio = Audio(np.array([[0.5, 1.0, 1.4], [-1.0, 0.25, -3.0]]), RATE_HZ)
+    expected = np.array([16384, -32768, 32767, 8192, 32767, -32768], "<i2")
+    assert audio.to_pcm16() == expected.tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3"])
+@pytest.mark.parametrize("loudness", ["peak", "rms", "loudness", "clip"])
+def test_a_sound_saved_at_a_level_peaks_below_minus_1_dbfs(tmp_path: Path, suffix: str, loudness: Any) -> None:
+    rng = np.random.default_rng(0)
+    audio = made(samples=np.sign(np.sin(np.arange(24_000) * 0.02)) * 0.9 + 0.2 * rng.standard_normal(24_000))
+    back = Audio.load(audio.save(tmp_path / f"a.{suffix}", loudness=loudness))
+    assert back.peak <= 10 ** (-0.99 / 20)
+    assert back.seed == audio.seed
+
+
+def test_a_sound_saved_without_a_level_keeps_its_samples(tmp_path: Path) -> None:
+    audio = made()
+    for loudness in (None, "none"):
+        back = Audio.load(audio.save(tmp_path / "a.wav", loudness=loudness))  # type: ignore[arg-type]
+        np.testing.assert_allclose(back.samples, audio.samples, atol=2e-5)
+    with pytest.raises(ParamTypeError, match="strategy"):
+        audio.save(tmp_path / "a.wav", loudness="loud")  # type: ignore[arg-type]

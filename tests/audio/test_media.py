@@ -18,12 +18,18 @@ RATE_HZ = 44_100
 
 
 def container(
-    *, format: str = "mp4", codec: str = "aac", rate_hz: int = RATE_HZ, layout: str = "stereo", seconds: float = 0.5
+    *,
+    format: str = "mp4",
+    codec: str = "aac",
+    rate_hz: int = RATE_HZ,
+    layout: str = "stereo",
+    seconds: float = 0.5,
+    options: dict[str, str] | None = None,
 ) -> bytes:
     """A file as FFmpeg writes it: a sine of 440 Hz on every channel."""
     held = io.BytesIO()
     time = np.arange(int(seconds * rate_hz)) / rate_hz
-    with av.open(held, "w", format=format) as file:
+    with av.open(held, "w", format=format, options=options or {}) as file:
         track: Any = file.add_stream(codec, rate=rate_hz, layout=layout)
         channels = track.codec_context.layout.nb_channels
         wave = np.repeat(0.5 * np.sin(2 * np.pi * 440 * time)[None], channels, 0).astype(np.float32)
@@ -77,7 +83,7 @@ def test_the_limits_hold_for_ffmpeg_too() -> None:
             load(data, limits=limits)
 
 
-def test_a_track_without_sound_is_refused() -> None:
+def test_F040_a_track_without_sound_is_refused() -> None:
     held = io.BytesIO()
     with av.open(held, "w", format="matroska") as file:
         track: Any = file.add_stream("mpeg4", rate=10)
@@ -97,6 +103,32 @@ def test_a_short_file_is_kept_as_far_as_it_goes(caplog: pytest.LogCaptureFixture
     assert 10_000 < samples.shape[1] < 40_000
 
 
+@pytest.mark.parametrize("format", ["mp4", "adts", "matroska"])
+def test_F037_a_file_cut_anywhere_gives_the_sound_before_the_cut(format: str) -> None:
+    # in fragments, as streams have it: otherwise the directory is at the end, and a cut file has none
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "100000"}
+    whole = container(format=format, seconds=1, options=options if format == "mp4" else None)
+    full, kept = load(whole)[0].shape[1], [0]
+    for percent in range(100):
+        try:
+            samples, rate_hz = load(whole[: len(whole) * percent // 100])
+        except AudioError:
+            continue
+        assert rate_hz == RATE_HZ and np.isfinite(samples).all()
+        kept.append(samples.shape[1])
+    assert kept == sorted(kept) and kept[-1] <= full and len(set(kept)) > 5
+
+
+@pytest.mark.parametrize("stated", [0, 1, 2**31 - 1])
+def test_F037_a_length_in_the_header_is_believed_only_about_the_last_frame(stated: int) -> None:
+    whole = container(seconds=0.5)
+    full = load(whole)[0].shape[1]
+    head = whole.index(b"mdhd") + 4 + 4 + 8  # version and flags, two times, then the rate and the length
+    assert int.from_bytes(whole[head : head + 4], "big") == RATE_HZ
+    lying = whole[: head + 4] + stated.to_bytes(4, "big") + whole[head + 8 :]
+    assert full <= load(lying)[0].shape[1] <= full + 2048
+
+
 @pytest.mark.parametrize("format", ["mp4", "adts"])
 def test_F044_mutated_files_give_sound_or_an_error(format: str) -> None:
     whole, rng, sounds = container(format=format, seconds=0.2), np.random.default_rng(0), 0
@@ -113,7 +145,7 @@ def test_F044_mutated_files_give_sound_or_an_error(format: str) -> None:
     assert sounds > 5
 
 
-def test_without_the_package_the_message_has_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_F040_without_the_package_the_message_has_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     assert not media.available()
     with pytest.raises(AudioError, match=r"pip install 'antiphon\[media\]'"):

@@ -47,7 +47,7 @@ def test_several_prompts_and_variations_become_several_files(capsys: Any, compos
 
 
 def test_many_prompts_run_in_groups_without_changing_their_seeds(capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("antiphon.cli.generate._BATCH", 2)
+    monkeypatch.setattr("antiphon.cli.commission._TOGETHER", 2)
     assert run(["generate", "a", "b", "c", "--seconds", "0.1", "--seed", "5", "--device", "cpu"]) == 0
     assert capsys.readouterr().out.split() == ["a-5.wav", "b-6.wav", "c-7.wav"]
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,6 @@ def test_F115_no_arguments_show_the_usage_on_stderr(capsys: Any) -> None:
         (["generate", "x", "--top-k", "1.5"], "--top-k"),
         (["generate", "x", "--n", "0"], "n=0"),
         (["generate", "x", "--seed", "-1"], "seed=-1"),
-        (["generate", "x", "-o", "-"], "-o"),
         (["generate", "x" * 5000], "5000 characters"),
         (["info"], "CHECKPOINT"),
         (["pull"], "REPO"),
@@ -120,13 +120,23 @@ def test_F119_a_place_that_cannot_be_written_is_told_before_anything_is_loaded(o
     assert "cannot be written" in one_line(capsys)
 
 
-def test_F119_a_fifo_or_device_is_not_replaced(capsys: Any) -> None:
-    os.mkfifo("pipe.wav")
-    assert run(["generate", "x", *_SHORT, "-o", "pipe.wav", "--force"]) == 1
-    assert "not a regular file" in one_line(capsys)
-    assert Path("pipe.wav").is_fifo()
-    assert run(["generate", "x", *_SHORT, "-o", "pipe.wav"]) == 0
-    assert capsys.readouterr().out == "pipe-2.wav\n"
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_F119_a_pipe_is_written_and_not_replaced(options: tuple[str, ...], capsys: Any) -> None:
+    os.mkfifo("pipe.flac")
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append(Path("pipe.flac").read_bytes()), daemon=True)
+    reader.start()
+    assert run(["generate", "x", *_SHORT, "-o", "pipe.flac", *options]) == 0
+    reader.join(timeout=20)
+    assert Audio.load(heard[0]).seed == 1
+    assert Path("pipe.flac").is_fifo()
+    assert capsys.readouterr().out == "pipe.flac\n"
+
+
+def test_F119_a_device_is_written_and_not_replaced(capsys: Any) -> None:
+    assert run(["generate", "x", *_SHORT, "-o", "/dev/null", "--format", "ogg"]) == 0
+    assert capsys.readouterr().out == "/dev/null\n"
+    assert Path("/dev/null").is_char_device()
 
 
 _SURROUNDINGS = [
