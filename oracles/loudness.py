@@ -52,7 +52,7 @@ def measured(name: str, case: dict[str, Any]) -> dict[str, Any]:
     before = sound(*SOUNDS[name])
     after = normalize_audio(before.clone(), sample_rate=RATE_HZ, **case)
     # the gain of the samples that are soft enough to be clipped or bent by nothing
-    soft = (before.abs() > 1e-5) & (before.abs() < 0.01 * before.abs().max())
+    soft = (before.abs() > 1e-3 * before.abs().max()) & (before.abs() < 0.02 * before.abs().max())
     gain = float((after[soft].double() / before[soft].double()).median())
     return {
         "sound": name,
