@@ -58,8 +58,8 @@ def measured(name: str, case: dict[str, Any]) -> dict[str, Any]:
         "sound": name,
         **case,
         "gain_db": round(20 * math.log10(gain), 4),
-        "peak": round(float(after.abs().max()), 6),
-        "rms": round(float(after.double().pow(2).mean().sqrt()), 6),
+        "peak": round(float(after.abs().max()), 9),
+        "rms": round(float(after.double().pow(2).mean().sqrt()), 9),
         "clipped": int((after.abs() >= 1).sum()),
     }
 
