@@ -70,7 +70,8 @@ class GenerationConfig:
     kept as attributes and saved.
 
     Beside the documented fields: ``seed`` (an int s gives the items s, s + 1, ..; or a list), ``independent_rows``
-    (each row as if it were alone) and ``batch_invariant`` (equal bits whatever the batch, at a cost).
+    (each row as if it were alone), ``batch_invariant`` (equal bits whatever the batch, at a cost), ``window_seconds``
+    and ``stride_seconds`` (how much of a long piece the model sees at once, and how far the windows lie apart).
 
     Raises:
         ParamError: a field got a value it may not hold, or two fields contradict each other.
@@ -110,6 +111,8 @@ class GenerationConfig:
     seed: int | list[int] | None
     independent_rows: bool | None
     batch_invariant: bool | None
+    window_seconds: float | None
+    stride_seconds: float | None
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.pop("_commit_hash", None)

@@ -102,6 +102,7 @@ class Generation:
         length: columns filled so far.
         scores, logits: kept per step, (B * K, V) after and (P * B * K, V) before processing.
         states: kept step outputs without their logits.
+        stopped: ended before the last column, because a criterion or the end tokens said so.
     """
 
     def __init__(self, model: StepModel, plan: Plan) -> None:
@@ -113,6 +114,7 @@ class Generation:
         self.scores: list[Tensor] = []
         self.logits: list[Tensor] = []
         self.states: list[StepOutput] = []
+        self.stopped = False
         self._unchecked: list[tuple[int, Tensor]] = []
 
     def _flat(self, columns: Tensor, length: int) -> Tensor:
@@ -142,9 +144,9 @@ class Generation:
                 yield self.columns[..., self.length - 1]
                 if plan.criteria:
                     done |= plan.criteria(self._flat(self.sampled, self.length), self.scores or scores)
-                    if bool(done.all()):
-                        break
-                if plan.eos and self._all_ended():
+                    self.stopped = bool(done.all())
+                self.stopped |= bool(plan.eos and self._all_ended())
+                if self.stopped:
                     break
             self._check()
         finally:

@@ -128,6 +128,8 @@ HONOURED: dict[str, Check] = {
     "seed": _seed,
     "independent_rows": _flag,
     "batch_invariant": _flag,
+    "window_seconds": _real(0, math.inf, "a finite number of seconds above 0", open_low=True),
+    "stride_seconds": _real(0, math.inf, "a finite number of seconds above 0", open_low=True),
 }
 
 # kept so that a checkpoint's file survives a round trip; a call that asks for one of them is refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -354,6 +355,8 @@ class MusicgenForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 ``past_key_values``. ``seed``: an int s gives the items seeds s, s + 1, ..., a list one each.
                 ``independent_rows=True``: item i is what it would be alone, whatever its neighbours' lengths.
                 ``batch_invariant=True``: and bit for bit, each item being computed by itself.
+                ``window_seconds`` and ``stride_seconds``: what is longer than a window (the published models know 30
+                s) is made in windows, each ``stride_seconds`` (18 of 30) behind the one before.
                 ``on_column``: called with each new column (B, K).
 
         Returns:
@@ -364,17 +367,46 @@ class MusicgenForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ParamError: beams, or a value out of range. ParamTypeError: an unknown argument. NumericError: the model
                 gave numbers that are not finite.
         """
-        from antiphon.models.musicgen_compose import generate
+        from antiphon.models.musicgen_compose import Asked, generate
+        from antiphon.models.musicgen_generation import Callers
 
-        return generate(
-            self,
-            inputs,
-            generation_config,
-            logits_processor=logits_processor,
-            stopping_criteria=stopping_criteria,
-            streamer=streamer,
-            kwargs=kwargs,
-        )
+        callers = Callers(logits_processor, stopping_criteria, streamer)
+        return generate(self, Asked.of(self, inputs, generation_config, callers, kwargs))
+
+    def stream(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: Any = None,
+        stopping_criteria: Any = None,
+        *,
+        chunk_seconds: float = 1.0,
+        **kwargs: Any,
+    ) -> Iterator[Tensor]:
+        """The music of ``generate``, in pieces, each as soon as its tokens are there.
+
+        The pieces in a row are what ``generate`` gives for the same arguments (to the rounding of the codec). A piece
+        waits for its own frames, the delay of the codebooks and the look-ahead of the codec: 57 steps for the first
+        second of a published model. The model works while a piece is asked for, not before; closing the iterator, or an
+        error in a callable, ends the work and frees its memory.
+
+        Args:
+            chunk_seconds: length of a piece; the last one may be shorter, and a prompt's sound comes first.
+            kwargs: as for ``generate``; ``batch_invariant`` for one item only.
+
+        Returns:
+            An iterator over (B * num_return_sequences, C, N) float.
+
+        Raises:
+            ParamError: as ``generate``, before the first step; or a codec that decodes whole segments only.
+        """
+        from antiphon.models.musicgen_compose import Asked
+        from antiphon.models.musicgen_generation import Callers
+        from antiphon.models.musicgen_stream import stream
+
+        callers = Callers(logits_processor, stopping_criteria)
+        with torch.no_grad():
+            return stream(self, Asked.of(self, inputs, generation_config, callers, kwargs), chunk_seconds)
 
 
 def as_encoder_outputs(outputs: Any) -> Any:

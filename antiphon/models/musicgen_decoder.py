@@ -343,7 +343,7 @@ class MusicgenForCausalLM(_Decoder, GenerationMixin):
         Raises:
             ParamError: beams, or a value out of range. ParamTypeError: an unknown argument.
         """
-        from antiphon.models.musicgen_generation import generate_decoder_only
+        from antiphon.models.musicgen_standalone import generate_decoder_only
 
         return generate_decoder_only(
             self,

@@ -1,10 +1,8 @@
-"""How MusicGen's decoder is driven by the loop: the step model, the plan, and the standalone ``generate``."""
+"""What MusicGen's decoder is given to generate: conditions, prompts, callables, and itself as the loop's step model."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +12,9 @@ from torch import Tensor
 from antiphon.errors import ParamError
 from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
-from antiphon.generation.delays import DelayPattern
-from antiphon.generation.engine import Generation, Plan, StepOutput
-from antiphon.generation.guidance import ClassifierFreeGuidance
-from antiphon.generation.philox import ItemNoise, item_seeds
-from antiphon.generation.sampling import build_processors, is_sampling
-from antiphon.generation.stopping import MaxTime, StoppingCriteriaList
+from antiphon.generation.engine import StepOutput
+from antiphon.generation.passage import Passage
 from antiphon.nn.kv_cache import EncoderDecoderCache, KVCache
-from antiphon.outputs import GenerateDecoderOnlyOutput
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -144,85 +135,9 @@ def special_tokens(config: GenerationConfig, vocabulary: int) -> tuple[int, int]
     return start, pad if pad is not None else start
 
 
-def run(
-    decoder: Any,
-    prompt: Tensor,
-    conditions: Conditions,
-    config: GenerationConfig,
-    callers: Callers,
-    *,
-    length: int,
-    cache: Any = None,
-    on_column: Any = None,
-) -> tuple[Generation, list[int], Any]:
-    """Generates behind ``prompt`` (B, K, L0), the start column first.
-
-    Args:
-        length: columns in all. on_column: called with each new column.
-
-    Returns:
-        The finished run, the item seeds (empty when greedy), and the cache.
-    """
-    seeds = item_seeds(config.seed, len(prompt)) if is_sampling(config) else []
-    if seeds:
-        log.info("item seeds: %s", seeds)
-    plan = _plan(decoder, prompt, config, callers, length=length)
-    plan.noise = ItemNoise(seeds, device=prompt.device) if seeds else None
-    plan.offsets = conditions.offsets
-    steps = DecoderSteps(
-        decoder,
-        conditions,
-        passes=1 if plan.guidance is None else 2,
-        capacity=length,
-        use_cache=plan.use_cache,
-        cache=cache,
-        states=(
-            plan.keep_states and bool(config.output_hidden_states),
-            plan.keep_states and bool(config.output_attentions),
-        ),
-    )
-    generation = Generation(steps, plan)
-    # closed at once where on_column raises: the streamer must hear the end then, not when the garbage is collected
-    with closing(generation.steps()) as columns:
-        for column in columns:
-            if on_column is not None:
-                on_column(column)
-    return generation, seeds, steps.cache
-
-
-def _plan(decoder: Any, prompt: Tensor, config: GenerationConfig, callers: Callers, *, length: int) -> Plan:
-    """What is to be generated behind ``prompt`` (B, K, L0); noise and offsets are the items' own."""
-    vocabulary, audio_channels = decoder.config.vocab_size, decoder.config.audio_channels
-    pattern = DelayPattern.for_codebooks(decoder.config.num_codebooks, audio_channels)
-    columns = pattern.build(prompt, length, special_tokens(config, vocabulary)[0])
-    if pattern.is_skipped(length):  # a quirk of the reference: too short for the pattern, the prompt stands as it is
-        columns[..., : prompt.shape[-1]] = prompt
-    criteria = StoppingCriteriaList(callers.stopping_criteria or [])
-    if config.max_time is not None:
-        criteria.append(MaxTime(config.max_time))
-    eos = config.eos_token_id
-    wanted = bool(config.return_dict_in_generate)
-    return Plan(
-        pattern=pattern,
-        columns=columns,
-        start=pattern.start_column(prompt.shape[-1], length),
-        processors=build_processors(
-            config, prompt_columns=prompt.shape[-1], vocabulary=vocabulary, extra=callers.logits_processor or []
-        ),
-        guidance=ClassifierFreeGuidance.for_scale(config.guidance_scale),
-        criteria=criteria,
-        eos=() if eos is None else (eos,) if isinstance(eos, int) else tuple(eos),
-        streamer=callers.streamer,
-        use_cache=config.use_cache is not False,
-        keep_scores=wanted and bool(config.output_scores),
-        keep_logits=wanted and bool(config.output_logits),
-        keep_states=wanted and bool(config.output_hidden_states or config.output_attentions),
-    )
-
-
-def state_tuples(generation: Generation) -> tuple[Any, Any, Any]:
+def state_tuples(passage: Passage) -> tuple[Any, Any, Any]:
     """Hidden states, attentions and memory attentions, one entry a step, ``None`` where they were not kept."""
-    kept = generation.states
+    kept = passage.states
 
     def column(name: str) -> Any:
         values = tuple(getattr(state, name) for state in kept)
@@ -245,58 +160,6 @@ def guided(memory: Tensor | None, padding: Tensor | None) -> tuple[Tensor | None
     """Conditions followed by as many unconditional rows: zeros, which nothing attends to."""
     doubled = [None if t is None else torch.cat([t, torch.zeros_like(t)]) for t in (memory, padding)]
     return doubled[0], doubled[1]
-
-
-def generate_decoder_only(
-    decoder: Any,
-    inputs: Tensor | None,
-    generation_config: GenerationConfig | None,
-    *,
-    logits_processor: Any,
-    stopping_criteria: Any,
-    streamer: Any,
-    kwargs: dict[str, Any],
-) -> Any:
-    """The body of ``MusicgenForCausalLM.generate``, which documents it."""
-    accepted = ("input_ids", "attention_mask", "encoder_hidden_states", "encoder_attention_mask", "past_key_values")
-    config, given, left_open = resolved(decoder.generation_config, generation_config, kwargs, accepted=accepted)
-    codebooks, vocabulary = decoder.num_codebooks, decoder.config.vocab_size
-    start, _ = special_tokens(config, vocabulary)
-    prompt = inputs if inputs is not None else given.get("input_ids")
-    memory, padding = given.get("encoder_hidden_states"), given.get("encoder_attention_mask")
-    prompt = _standalone_prompt(prompt, memory, start, codebooks, vocabulary).to(decoder.device)
-    length = precedence.resolve_length(
-        config, prompt.shape[-1], max_length_is_default=left_open, ceiling=decoder.config.max_position_embeddings
-    )
-    guidance = ClassifierFreeGuidance.for_scale(config.guidance_scale)
-    if guidance is not None and memory is not None and memory.shape[0] == prompt.shape[0]:
-        memory, padding = guided(memory, padding)
-    mask = given.get("attention_mask")
-    if mask is None and not config.independent_rows and (inputs is not None or "input_ids" in given):
-        mask = _reference_mask(prompt, config.pad_token_id)
-    times = config.num_return_sequences or 1
-    generation, seeds, cache = run(
-        decoder,
-        prompt.repeat_interleave(times, dim=0),
-        Conditions(expanded(memory, times), expanded(padding, times), expanded(mask, times)),
-        config,
-        Callers(logits_processor, stopping_criteria, streamer),
-        length=length,
-        cache=given.get("past_key_values"),
-    )
-    codes = generation.codes()[..., : max(generation.frame_counts())]
-    if not config.return_dict_in_generate:
-        return codes
-    hidden, attentions, _ = state_tuples(generation)
-    return GenerateDecoderOnlyOutput(
-        sequences=codes,
-        scores=per_step(generation.scores),
-        logits=per_step(generation.logits),
-        attentions=attentions,
-        hidden_states=hidden,
-        past_key_values=cache,
-        seeds=seeds or None,
-    )
 
 
 def prompt_codes(codes: Any, codebooks: int, vocabulary: int, *, name: str) -> Tensor:
@@ -324,24 +187,3 @@ def prompt_codes(codes: Any, codebooks: int, vocabulary: int, *, name: str) -> T
         raise ParamError(f"{name} between {low} and {high}", expected=f"0 to {vocabulary}")
     flat: Tensor = codes.reshape(-1, codebooks, shape[-1]).to(torch.int64)
     return flat
-
-
-def _standalone_prompt(
-    prompt: Tensor | None, memory: Tensor | None, start: int, codebooks: int, vocabulary: int
-) -> Tensor:
-    """The columns (B, K, L0) of a flattened prompt (B * K, L0); the start column alone where there is none."""
-    if prompt is None:
-        return torch.full((1 if memory is None else memory.shape[0], codebooks, 1), start, dtype=torch.long)
-    return prompt_codes(prompt, codebooks, vocabulary, name="input_ids")
-
-
-def _reference_mask(prompt: Tensor, pad: int | None) -> Tensor | None:
-    """The column mask (B, L0) that the reference infers from a standalone prompt (B, K, L0), kept for its numbers.
-
-    It takes the start column for padding, because start and pad are one token, and reads the mask of item ``i`` off the
-    ``i``-th flattened row, which is a codebook of another item. The composite does not do this, nor does
-    ``independent_rows=True``.
-    """
-    if pad is None or not bool((prompt == pad).any()):
-        return None
-    return (prompt != pad).long().flatten(0, 1)[: prompt.shape[0]]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, overload
 
 import numpy as np
@@ -11,13 +11,9 @@ import torch
 
 from antiphon import __version__
 from antiphon.audio.clip import Audio
-from antiphon.errors import ParamError, ParamTypeError
-from antiphon.generation.delays import DelayPattern
-from antiphon.generation.philox import item_seeds
-from antiphon.tasks.continuation import Clip, clips_of
-from antiphon.tasks.settings import Settings, checked_prompts, checked_seed
-
-OnProgress = Callable[[float, float], object]
+from antiphon.errors import Cancelled, ParamTypeError
+from antiphon.tasks.continuation import Clip
+from antiphon.tasks.request import Batch, Format, OnProgress, Request, StopWhen
 
 
 class Composer:
@@ -25,21 +21,21 @@ class Composer:
 
     Args:
         model: a ``MusicgenForConditionalGeneration``. processor: its ``MusicgenProcessor``.
-        name: what the pieces say they were made by.
+        name: what the pieces say they were made by. origin: what else they say of the model (its revision, ..).
 
     Attributes:
         sampling_rate: of the pieces, in Hz. channels: 1 or 2. hop_samples: samples a frame.
     """
 
-    def __init__(self, model: Any, processor: Any, *, name: str) -> None:
+    def __init__(self, model: Any, processor: Any, *, name: str, origin: Mapping[str, Any] | None = None) -> None:
         self.model = model
         self.processor = processor
         self.name = name
-        codec, decoder = model.config.audio_encoder, model.config.decoder
-        self.sampling_rate: int = codec.sampling_rate
-        self.hop_samples: int = codec.hop_length
-        self.channels: int = 2 if decoder.audio_channels == 2 else codec.audio_channels
-        self._delay: int = DelayPattern.for_codebooks(decoder.num_codebooks, decoder.audio_channels).max_delay
+        self._origin = dict(origin or {})
+        self._form = Format.of(model)
+        self.sampling_rate: int = self._form.sampling_rate
+        self.hop_samples: int = self._form.hop_samples
+        self.channels: int = self._form.channels
 
     def __repr__(self) -> str:
         return f"Composer({self.name!r}, {self.sampling_rate} Hz, {self.channels} ch, on {self.model.device})"
@@ -64,8 +60,11 @@ class Composer:
         temperature: float = 1.0,
         top_k: int = 250,
         top_p: float = 0.0,
+        window_seconds: float = 30.0,
+        stride_seconds: float = 18.0,
         n: int = 1,
         on_progress: OnProgress | None = None,
+        stop_when: StopWhen | None = None,
         greedy: bool = False,
     ) -> Any:
         """A piece of music; a list of them for a list of prompts or ``n`` above 1, variations beside each other.
@@ -75,113 +74,134 @@ class Composer:
 
         Args:
             prompt: plain text, in which no word is a command; ``None`` or blank composes without one.
-            seconds: length of the whole piece, the recording it goes on from included; exact to the sample. The
-                published models were trained on 30 s: beyond that a warning is logged and the music gets poor.
+            seconds: length of the whole piece, the recording it goes on from included; exact to the sample.
             seed: an int s gives the pieces seeds s, s + 1, ..; a list has one for each; ``None`` draws one.
             continue_from: a path, the bytes of a file, an ``Audio``, or an array at ``sampling_rate`` Hz; one for all
                 prompts, or a list. It is converted to the model's rate and channels, and cut to whole frames.
             guidance: how strictly the text is followed; the cost of a step halves at 1.
             temperature, top_k, top_p: shape the chance; both cuts apply, ``top_k=0`` and ``top_p=0`` are off.
+            window_seconds: the model sees so much at once; the published ones were trained on 30 s. A longer piece is
+                made in windows, each ``stride_seconds`` behind the one before.
             n: variations of each prompt, each with a seed of its own.
             on_progress: called with the fraction of the work and the seconds of sound that are done.
+            stop_when: asked between steps; where it answers true, every piece ends and what is whole is given, shorter
+                than asked and with ``parameters["stopped"]``. Prompts that had not begun are left out.
             greedy: always the likeliest; no seed then.
 
         Raises:
             ParamError, ParamTypeError: a value out of range, or a recording not shorter than ``seconds``.
             AudioError: a recording that cannot be read. NumericError: the model gave numbers that are not finite.
+            Cancelled: stopped before a single frame was whole.
 
         Source: the defaults are those of audiocraft's MusicGen.
         """
-        texts = checked_prompts(prompt)
-        settings = Settings(
-            seconds=seconds,
-            guidance=guidance,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            n=n,
-            greedy=greedy,
+        settings = {
+            "seconds": seconds,
+            "guidance": guidance,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "window_seconds": window_seconds,
+            "stride_seconds": stride_seconds,
+            "n": n,
+            "greedy": greedy,
+        }
+        request = Request(
+            self._form,
+            prompt,
+            settings=settings,
+            seed=seed,
+            continue_from=continue_from,
+            sampling_rate=sampling_rate,
+            on_progress=on_progress,
+            stop_when=stop_when,
         )
-        if on_progress is not None and not callable(on_progress):
-            raise ParamTypeError(f"on_progress is of type {type(on_progress).__name__}", expected="a callable, or None")
-        checked = checked_seed(seed, settings)
-        clips = clips_of(
-            continue_from,
-            sampling_rate,
-            prompts=len(texts),
-            rate_hz=self.sampling_rate,
-            channels=self.channels,
-            hop_samples=self.hop_samples,
-        )
-        samples = self._length(settings, clips)
-        seeds: list[Any] = [None] * len(texts)
-        if settings.samples:
-            seeds = item_seeds(checked, len(texts) * n)
-        pieces = self._pieces(texts, settings, seeds, clips, samples, on_progress)
-        return pieces if isinstance(prompt, (list, tuple)) or n > 1 else pieces[0]
+        pieces = [piece for piece in self._pieces(request) if piece is not None]
+        if not pieces:
+            raise Cancelled("stopped before the first sound was there")
+        return pieces if request.several else pieces[0]
 
-    def _length(self, settings: Settings, clips: list[Clip] | None) -> int:
-        samples = round(settings.seconds * self.sampling_rate)
-        if samples < 1:
-            raise ParamError(f"seconds={settings.seconds}", expected=f"one sample, {1 / self.sampling_rate:.2g} s")
-        longest = max((clip.length_samples for clip in clips), default=0) if clips else 0
-        if longest >= samples:
-            raise ParamError(
-                f"the recording has {longest / self.sampling_rate:.2f} s and seconds={settings.seconds:g} counts the "
-                "whole piece, recording included",
-                expected="a piece longer than its recording",
-                fix="Raise seconds, or go on from the end of the recording only",
-            )
-        return samples
-
-    def _pieces(
+    def stream(
         self,
-        texts: list[str],
-        settings: Settings,
-        seeds: list[Any],
-        clips: list[Clip] | None,
-        samples: int,
-        on_progress: OnProgress | None,
-    ) -> list[Audio]:
-        """The pieces in order."""
-        pieces: list[Any] = [None] * (len(texts) * settings.n)
-        batches = [
-            _Batch(
-                own,
-                [texts[i] for i in own],
-                [seeds[i * settings.n + k] for i in own for k in range(settings.n)],
-                None if clips is None else [clips[i] for i in own],
-                held,
-            )
-            for (_, held), own in self._grouped(texts, clips).items()
-        ]
-        steps = [self._steps(batch.held_frames, samples) for batch in batches]
-        progress = _Progress(on_progress, sum(steps), samples / self.sampling_rate)
-        for batch, new in zip(batches, steps, strict=True):
-            places = [i * settings.n + k for i in batch.places for k in range(settings.n)]
-            for place, piece in zip(places, self._run(batch, settings, samples, new, progress), strict=True):
+        prompt: str | None = None,
+        *,
+        chunk_seconds: float = 1.0,
+        seed: int | None = None,
+        continue_from: Any = None,
+        sampling_rate: int | None = None,
+        on_progress: OnProgress | None = None,
+        stop_when: StopWhen | None = None,
+        **settings: Any,
+    ) -> Iterator[Audio]:
+        """The piece that ``compose`` gives for the same arguments, in chunks, each as soon as it is made.
+
+        The model works while a chunk is asked for; closing the iterator ends the work and frees its memory. Chunks are
+        as loud as ``compose`` makes them: nothing is known of what comes.
+
+        Args:
+            prompt: one text, or ``None``. chunk_seconds: length of a chunk; the last one may be shorter.
+            settings: as for ``compose``: ``seconds``, ``guidance``, ``temperature``, ..; no ``n``.
+
+        Raises:
+            As ``compose``, when it is called and not when the first chunk is asked for.
+        """
+        if isinstance(prompt, (list, tuple)) or "n" in settings:
+            raise ParamTypeError("several pieces in one stream", expected="one prompt", fix="Make a stream for each")
+        request = Request(
+            self._form,
+            prompt,
+            settings=settings,
+            seed=seed,
+            continue_from=continue_from,
+            sampling_rate=sampling_rate,
+            on_progress=on_progress,
+            stop_when=stop_when,
+        )
+        (batch,) = request.batches()
+        progress = _Progress(on_progress, batch.steps, request.settings.seconds)
+        sounds = self.model.stream(**self._inputs(batch, request, progress)[0], chunk_seconds=chunk_seconds)
+        return self._chunks(sounds, batch, request)
+
+    def _chunks(self, sounds: Generator[torch.Tensor], batch: Batch, request: Request) -> Generator[Audio]:
+        left = request.samples
+        with closing(sounds):
+            for sound in sounds:
+                samples = sound[0, :, :left].float().cpu().numpy()
+                left -= samples.shape[1]
+                if samples.shape[1]:
+                    yield self._audio(samples, batch, 0, request)
+                if not left:
+                    return
+
+    def _pieces(self, request: Request) -> list[Audio | None]:
+        """The pieces in order; ``None`` where a stop came before a piece's first sound."""
+        pieces: list[Audio | None] = [None] * (len(request.texts) * request.settings.n)
+        batches = request.batches()
+        progress = _Progress(request.on_progress, sum(batch.steps for batch in batches), request.settings.seconds)
+        for batch in batches:
+            made = self._run(batch, request, progress)
+            places = [i * request.settings.n + k for i in batch.places for k in range(request.settings.n)]
+            for place, piece in zip(places, made, strict=True):
                 pieces[place] = piece
+            if request.stopped:
+                break
         return pieces
 
-    def _grouped(self, texts: list[str], clips: list[Clip] | None) -> dict[tuple[bool, int], list[int]]:
-        """Which prompts run together: those with a text and those without, which need no guidance; and of equal frames
-        to go on from, so that all rows end together and the codec hears nothing behind any end.
-        """
-        groups: dict[tuple[bool, int], list[int]] = {}
-        for number, text in enumerate(texts):
-            held = 0 if clips is None else -(-clips[number].samples.shape[1] // self.hop_samples)
-            groups.setdefault((bool(text.strip()), held), []).append(number)
-        return groups
+    def _run(self, batch: Batch, request: Request, progress: _Progress) -> list[Audio | None]:
+        inputs, silence = self._inputs(batch, request, progress)
+        output = self.model.generate(**inputs, return_dict_in_generate=True)
+        sounds = output.sequences.float().cpu().numpy()  # (B * n, C, N)
+        starts = [start for start in silence for _ in range(request.settings.n)]
+        pieces: list[Audio | None] = []
+        for number, (sound, start) in enumerate(zip(sounds, starts, strict=True)):
+            # a copy: a view would keep the whole batch in memory
+            cut = np.array(sound[:, start : start + min(request.samples, output.audio_lengths[number])])
+            pieces.append(self._audio(cut, batch, number, request) if cut.shape[1] else None)
+        return pieces
 
-    def _steps(self, held_frames: int, samples: int) -> int:
-        """New columns: of the frames that are missing, and the delay of the last stream.
-
-        Below as many frames as that delay there would be no pattern of delays.
-        """
-        frames = max(-(-samples // self.hop_samples), self._delay, held_frames + 1)
-        return int(frames - held_frames + self._delay)
-
-    def _run(self, batch: _Batch, settings: Settings, samples: int, new: int, progress: _Progress) -> list[Audio]:
+    def _inputs(self, batch: Batch, request: Request, progress: _Progress) -> tuple[dict[str, Any], list[int]]:
+        """The arguments of the documented ``generate``, and how much silence it will put before each item."""
+        settings = request.settings
         inputs: dict[str, Any] = settings.generation_kwargs()
         if settings.samples:
             inputs["seed"] = batch.seeds
@@ -195,42 +215,23 @@ class Composer:
         if batch.clips is not None:
             values, mask, silence = _padded(batch.clips)
             inputs |= {"input_values": values, "padding_mask": mask}
-        output = self.model.generate(
-            **inputs,
-            max_new_tokens=new,
-            independent_rows=True,
-            return_dict_in_generate=True,
-            on_column=progress.step,
-        )
-        sounds = output.sequences.float().cpu().numpy()  # (B * n, C, N)
-        starts = [start for start in silence for _ in range(settings.n)]
-        pieces = []
-        for number, (sound, start) in enumerate(zip(sounds, starts, strict=True)):
-            item = number // settings.n
-            record = self._record(settings, None if batch.clips is None else batch.clips[item])
-            # a copy: a view would keep the whole batch in memory
-            cut = np.array(sound[:, start : start + min(samples, output.audio_lengths[number])])
-            seed = batch.seeds[number] if settings.samples else None
-            pieces.append(Audio(cut, self.sampling_rate, batch.texts[item], seed, self.name, record))
-        return pieces
+        if request.stop_when is not None:
+            inputs["stopping_criteria"] = [request.criterion]
+        inputs |= {"max_new_tokens": batch.new, "independent_rows": True, "on_column": progress.step}
+        return inputs, silence
 
-    def _record(self, settings: Settings, clip: Clip | None) -> dict[str, Any]:
-        record = {"software": f"antiphon {__version__}", **settings.record()}
+    def _audio(self, samples: np.ndarray, batch: Batch, number: int, request: Request) -> Audio:
+        """Row ``number`` of a batch with what it was made from."""
+        settings = request.settings
+        item = number // settings.n
+        record = {"software": f"antiphon {__version__}", **settings.record(), **self._origin}
         record["dtype"] = str(self.model.dtype).removeprefix("torch.")
-        if clip is not None:
-            record["continue_from"] = clip.record(self.sampling_rate)
-        return record
-
-
-@dataclass
-class _Batch:
-    """Prompts that run together: their places in the call, n seeds and at most one clip of ``held_frames`` for each."""
-
-    places: list[int]
-    texts: list[str]
-    seeds: list[Any]
-    clips: list[Clip] | None
-    held_frames: int
+        if batch.clips is not None:
+            record["continue_from"] = batch.clips[item].record(self.sampling_rate)
+        if request.stopped:
+            record["stopped"] = True
+        seed = batch.seeds[number] if settings.samples else None
+        return Audio(samples, self.sampling_rate, batch.texts[item], seed, self.name, record)
 
 
 class _Progress:

@@ -11,12 +11,19 @@ from typing import Any
 from antiphon.errors import ParamError, ParamTypeError
 from antiphon.generation.fields import HONOURED
 
-MOST_SECONDS = 600
+MOST_SECONDS = 3600
 MOST_PROMPT_CHARACTERS = 4000  # a megabyte of text would need terabytes of attention
 _MOST_VARIATIONS = 64
 
 # the short way's name of a setting -> the field of the generation configuration that knows its range
-_FIELDS = {"guidance": "guidance_scale", "temperature": "temperature", "top_k": "top_k", "top_p": "top_p"}
+_FIELDS = {
+    "guidance": "guidance_scale",
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "window_seconds": "window_seconds",
+    "stride_seconds": "stride_seconds",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +34,7 @@ class Settings:
         seconds: length of a piece, above 0, at most ``MOST_SECONDS``.
         guidance: how strictly the prompt is followed; 1 and less: not enforced.
         temperature: 0 (always the likeliest) or more. top_k: 0 (off) or more. top_p: 0 to 1, both off.
+        window_seconds, stride_seconds: of a long piece, what the model sees at once, and how far the windows lie apart.
         n: variations of each prompt. greedy: always the likeliest, no chance involved.
 
     Raises:
@@ -38,6 +46,8 @@ class Settings:
     temperature: float = 1.0
     top_k: int = 250
     top_p: float = 0.0
+    window_seconds: float = 30.0
+    stride_seconds: float = 18.0
     n: int = 1
     greedy: bool = False
 
@@ -65,7 +75,13 @@ class Settings:
         chance: dict[str, Any] = {"do_sample": False}
         if self.samples:
             chance = {"do_sample": True, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
-        return {**chance, "guidance_scale": self.guidance, "num_return_sequences": self.n}
+        return {
+            **chance,
+            "guidance_scale": self.guidance,
+            "num_return_sequences": self.n,
+            "window_seconds": self.window_seconds,
+            "stride_seconds": self.stride_seconds,
+        }
 
     def record(self) -> dict[str, Any]:
         """The settings that one piece depends on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -210,21 +209,7 @@ def test_an_error_of_the_listener_stops_the_work(compose: Any) -> None:
         compose(PROMPT, on_progress=5)
 
 
-def test_beyond_the_window_of_training_there_is_a_warning(compose: Any, monkeypatch: Any, caplog: Any) -> None:
-    def no_run(*_: Any, **__: Any) -> Any:
-        raise InterruptedError
-
-    monkeypatch.setattr("antiphon.models.musicgen_compose.run", no_run)
-    with caplog.at_level(logging.WARNING, logger="antiphon"):
-        with pytest.raises(InterruptedError):
-            compose(PROMPT, seconds=30, seed=1)
-        assert caplog.text == ""
-        with pytest.raises(InterruptedError):
-            compose(PROMPT, seconds=31, seed=1)
-    assert "30 s" in caplog.text
-
-
-@pytest.mark.parametrize("seconds", [0, -1, 1e-9, float("nan"), float("inf"), "8", 1e9, 10**400, True, None, 600.01])
+@pytest.mark.parametrize("seconds", [0, -1, 1e-9, float("nan"), float("inf"), "8", 1e9, 10**400, True, None, 3600.01])
 def test_F056_a_length_that_no_piece_has_is_refused(compose: Any, seconds: Any) -> None:
     with pytest.raises(ParamError, match="seconds="):
         compose(PROMPT, seconds=seconds)
