@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import generate, info, pull
+from antiphon.cli import bench, generate, info, pull
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
 
@@ -41,6 +41,7 @@ def _root(
     pass
 
 
+app.command("bench", short_help="Measure how fast music is made on this machine.")(bench.bench)
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)
 app.command("info", short_help="Show what a checkpoint holds and needs.")(info.info)
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)
