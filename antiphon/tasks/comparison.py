@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import ConfigError, MissingExtraError, ParamError
-from antiphon.models.configuration import CONFIG_NAME
+from antiphon.models.auto import AutoConfig
 from antiphon.models.loading import fetched
+from antiphon.models.musicgen_config import MusicgenConfig
 from antiphon.tasks.machine import Machine
 from antiphon.tasks.measurement import LOADING, PEER_KINDS, Request, measure
 from antiphon.tasks.random_checkpoint import published_small, write_random
@@ -126,7 +126,7 @@ def compare(
             folder = write_random(Path(home), published_small())
         else:
             folder = fetched(model)
-        decoder = _decoder(folder)
+        decoder = decoder_sizes(folder)
         tell("measuring memory")
         machine = Machine.here(threads)
         request = Request(model=str(folder), threads=threads, steps=steps)
@@ -153,12 +153,17 @@ def _check(*, steps: int, kinds: Sequence[str], beside: str | None, rounds: int,
         raise MissingExtraError(f"{beside} is not installed here", fix=f"Install it: pip install {beside}")
 
 
-def _decoder(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / CONFIG_NAME)
-    if config.get("model_type") != "musicgen":
-        raise ConfigError(f"a model of type {config.get('model_type')!r}", expected="a musicgen checkpoint")
-    decoder: dict[str, Any] = config["decoder"]
-    return decoder
+def decoder_sizes(folder: Path) -> dict[str, Any]:
+    """The decoder's configuration, what the file leaves out filled in.
+
+    Raises:
+        ConfigError: the checkpoint is no MusicGen.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    if not isinstance(config, MusicgenConfig):
+        raise ConfigError(f"a model of type {config.model_type!r}", expected="a musicgen checkpoint")
+    sizes: dict[str, Any] = config.decoder.to_dict()
+    return sizes
 
 
 def _runs(
