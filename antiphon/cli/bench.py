@@ -32,7 +32,7 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="As many as torch takes unless told.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
-    """Measure speed and memory on this machine: steps, the first sound, the codec. Takes minutes.
+    """Measure speed and memory on this machine's processor: steps, the first sound, the codec. Takes minutes.
 
     Every measurement is a fresh process that runs one script written against the documented classes. The limit is how
     long the memory takes to read a step's weights once. Ratios are speeds, the other library's in fp32 being 1.
