@@ -13,6 +13,7 @@ import typer
 from antiphon import __version__
 from antiphon.cli import generate, info, pull, replay
 from antiphon.cli.interruption import ended_cleanly, is_interrupted
+from antiphon.cli import bench, generate, info, pull
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
 
@@ -42,6 +43,7 @@ def _root(
     pass
 
 
+app.command("bench", short_help="Measure how fast music is made on this machine.")(bench.bench)
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)
 app.command("info", short_help="Show what a checkpoint holds and needs.")(info.info)
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)

@@ -1,0 +1,43 @@
+"""Contestants who take turns, so that a machine whose speed drifts treats all alike; figures are medians."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Measured = list[dict[str, Any]]
+
+
+def in_turn(contestants: Mapping[str, Callable[[], dict[str, Any]]], rounds: int, *, warm: bool = False) -> Any:
+    """What each contestant found, round by round; ``warm``: a round before, which only fills the page cache."""
+    found: dict[str, Measured] = {name: [] for name in contestants}
+    for number in range(rounds + warm):
+        for name, measured in contestants.items():
+            print(f"round {number + 1} of {rounds + warm}: {name}", file=sys.stderr, flush=True)
+            result = measured()
+            if number >= warm:
+                found[name].append(result)
+    return found
+
+
+def median(runs: Measured, *path: str) -> float:
+    """The median of a figure over the runs; NaN where a system or a contestant has none."""
+    values = []
+    for run in runs:
+        value: Any = run
+        for key in path:
+            value = None if value is None else value.get(key)
+        values.append(float("nan") if value is None else float(value))
+    return statistics.median(values) if values else float("nan")
+
+
+def row(*cells: object) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def heading(*cells: str) -> str:
+    """The first two lines of a Markdown table."""
+    return f"{row(*cells)}\n|{'---|' * len(cells)}"
