@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import generate, info, pull
+from antiphon.cli import generate, info, pull, quantize
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
 
@@ -44,6 +44,7 @@ def _root(
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)
 app.command("info", short_help="Show what a checkpoint holds and needs.")(info.info)
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)
+app.command("quantize", short_help="Write a checkpoint in 8 or 4 bits.")(quantize.quantize)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
