@@ -185,6 +185,18 @@ def test_the_forecast_is_what_the_loaded_model_takes(folder: Path, compose: Any)
         assert quantized.forecast_bytes(compose.model, torch.float32, plan) == model.get_memory_footprint()
 
 
+def test_codes_over_one_input_lie_side_by_side_where_they_have_memory_of_their_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    rounded_now = Composite.from_pretrained(folder, quantize="int4")
+    rounded_now.save_pretrained(tmp_path)
+    for model in (rounded_now, Composite.from_pretrained(tmp_path)):
+        attention = model.decoder.model.decoder.stack.layers[0].attention
+        for one, other in ((attention.query, attention.key), (attention.key, attention.value)):
+            assert one.codes.data_ptr() + one.codes.numel() == other.codes.data_ptr()
+            assert one.scales.data_ptr() + 2 * one.scales.numel() == other.scales.data_ptr()
+
+
 # --- using it --------------------------------------------------------------------------------------------------------
 
 
