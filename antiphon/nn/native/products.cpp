@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kChunk = 2 * kLanes;
 constexpr int kMostRows = 8;
-constexpr int kTilesAhead = 2;  // fetched early, which is worth 3 to 5 times for codes: their rows are short
+constexpr int kTilesAhead = 2;  // fetched early: worth 3 to 5 times for codes, whose rows are short
 
 struct Product {
     const float* x;  // (rows, inputs), each chunk in the format's order
