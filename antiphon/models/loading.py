@@ -115,6 +115,8 @@ def load(
         mapped = {n for n, place in model.state_dict(keep_vars=True).items() if id(place) in views}
         materialise(model, dtype, views)
         _read(model, weights, stored, left_out, mapped)
+    if plan is not None and (stated is None or not views):  # codes that are seen through their file stay there
+        model.lay_out()
     if isinstance(options.attn_implementation, dict):
         model.set_attn_implementation(options.attn_implementation)
     place(model, options.device, options.device_map)

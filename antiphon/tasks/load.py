@@ -23,6 +23,7 @@ def load(
     *,
     dtype: Any = None,
     device: Any = None,
+    quantize: str | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -36,11 +37,12 @@ def load(
         name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``).
         dtype: of the weights; as they are stored (``"auto"``) unless told, but float32 for half precision on a CPU.
         device: ``"cpu"``, ``"cuda"``, ``"auto"``, ..; CUDA where there is one unless told.
+        quantize: ``"int8"`` or ``"int4"`` for linear layers in so many bits; a checkpoint written so needs no word.
         revision, token, cache_dir, local_files_only, subfolder, force_download: how to reach the Hub.
 
     Raises:
         ConfigError: the checkpoint's model has no short way. CheckpointError: missing, damaged or unsafe files.
-        ParamError: no such device or dtype. CapacityError: it would not fit into memory.
+        ParamError: no such device, dtype or number of bits. CapacityError: it would not fit into memory.
     """
     place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
     wanted = dtype if dtype == "auto" else dtype_of(dtype)
@@ -64,5 +66,7 @@ def load(
         wanted = torch.float32  # CPUs are slow in half precision
     # a composer is there to be used: weights in memory of their own are laid out for the step, which reads them 10 %
     # faster than through the file
-    model = AutoModelForTextToWaveform.from_pretrained(name_or_dir, dtype=wanted, device=place, copy=True, **access)
+    model = AutoModelForTextToWaveform.from_pretrained(
+        name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **access
+    )
     return Composer(model, AutoProcessor.from_pretrained(name_or_dir, **access), name=os.fspath(name_or_dir))

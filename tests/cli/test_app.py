@@ -24,7 +24,7 @@ def test_version_and_help_answer(capsys: Any) -> None:
     assert capsys.readouterr().out == f"antiphon {antiphon.__version__}\n"
     assert run(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(verb in told for verb in ("generate", "info", "pull"))
+    assert all(verb in told for verb in ("generate", "info", "pull", "quantize"))
     assert run(["generate", "--help"]) == 0
     told = capsys.readouterr().out
     for option in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -24,6 +25,7 @@ from antiphon.nn.rounding import restored, rounded
 from .conftest import Pair
 
 Composite = antiphon.MusicgenForConditionalGeneration
+_BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "quantized.py"
 FIRST = "decoder.model.decoder.layers.0.self_attn.q_proj"
 
 
@@ -183,6 +185,18 @@ def test_the_forecast_is_what_the_loaded_model_takes(folder: Path, compose: Any)
         assert quantized.forecast_bytes(compose.model, torch.float32, plan) == model.get_memory_footprint()
 
 
+def test_codes_over_one_input_lie_side_by_side_where_they_have_memory_of_their_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    rounded_now = Composite.from_pretrained(folder, quantize="int4")
+    rounded_now.save_pretrained(tmp_path)
+    for model in (rounded_now, Composite.from_pretrained(tmp_path)):
+        attention = model.decoder.model.decoder.stack.layers[0].attention
+        for one, other in ((attention.query, attention.key), (attention.key, attention.value)):
+            assert one.codes.data_ptr() + one.codes.numel() == other.codes.data_ptr()
+            assert one.scales.data_ptr() + 2 * one.scales.numel() == other.scales.data_ptr()
+
+
 # --- using it --------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +247,22 @@ def test_gradients_reach_what_is_not_rounded(folder: Path) -> None:
     model(labels=labels).loss.backward()
     gradient = model.get_input_embeddings()[0].weight.grad
     assert gradient is not None and float(gradient.abs().sum()) > 0
+
+
+def test_the_benchmark_orders_the_kinds_by_their_errors_and_sizes(folder: Path, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("quantized_benchmark", _BENCHMARK)
+    assert spec is not None and spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    kinds = list(benchmark.KINDS)
+    figures = [benchmark.measured(str(folder), kind, tmp_path / "reference.pt", 12) for kind in kinds]
+    wide, _, eight, four = figures
+    assert (wide["rms"], wide["max"], wide["agree"]) == (0.0, 0.0, 1.0)
+    assert 0 < eight["rms"] < 0.1 < four["rms"] and eight["agree"] > 0.8
+    assert wide["weights_bytes"] > eight["weights_bytes"] > four["weights_bytes"]
+    assert benchmark.line("int8", eight).startswith("| int8 | ")
+    columns = torch.load(tmp_path / "reference.pt", weights_only=True)["columns"]
+    assert columns.shape[0] == 4 and columns.shape[1] > 8 and int(columns[:, 0].min()) == 512
 
 
 # --- saving and reading again ----------------------------------------------------------------------------------------

@@ -39,6 +39,20 @@ def test_half_precision_files_become_float32_on_a_cpu_unless_asked_otherwise(che
     assert antiphon.load(tmp_path, device="cpu", dtype="auto").model.dtype == torch.float16
 
 
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_rounded_weights_make_music_too_and_more_of_the_same(checkpoint: Path, compose: Composer, kind: str) -> None:
+    loaded = antiphon.load(checkpoint, quantize=kind, device="cpu")
+    assert loaded.model.get_memory_footprint() < 0.8 * compose.model.get_memory_footprint()
+    piece, again = (loaded("calm piano", seconds=0.2, seed=1) for _ in range(2))
+    assert piece.seconds == pytest.approx(0.2)
+    assert torch.equal(torch.as_tensor(piece.samples), torch.as_tensor(again.samples))
+
+
+def test_an_unknown_number_of_bits_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(ParamError, match="quantize='int2'"):
+        antiphon.load(checkpoint, quantize="int2", device="cpu")
+
+
 def test_another_kind_of_model_is_refused_by_name(tmp_path: Path) -> None:
     antiphon.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"'t5'.*musicgen"):
