@@ -11,10 +11,8 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import generate, info, pull, replay
+from antiphon.cli import bench, generate, info, pull, quantize, replay
 from antiphon.cli.interruption import ended_cleanly, is_interrupted
-from antiphon.cli import bench, generate, info, pull
-from antiphon.cli import generate, info, pull, quantize
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
 
@@ -48,8 +46,8 @@ app.command("bench", short_help="Measure how fast music is made on this machine.
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)
 app.command("info", short_help="Show what a checkpoint holds and needs.")(info.info)
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)
-app.command("replay", short_help="Make a piece again from its file.")(replay.replay)
 app.command("quantize", short_help="Write a checkpoint in 8 or 4 bits.")(quantize.quantize)
+app.command("replay", short_help="Make a piece again from its file.")(replay.replay)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
