@@ -71,7 +71,9 @@ class GenerationConfig:
 
     Beside the documented fields: ``seed`` (an int s gives the items s, s + 1, ..; or a list), ``independent_rows``
     (each row as if it were alone), ``batch_invariant`` (equal bits whatever the batch, at a cost), ``window_seconds``
-    and ``stride_seconds`` (how much of a long piece the model sees at once, and how far the windows lie apart).
+    and ``stride_seconds`` (how much of a long piece the model sees at once, and how far the windows lie apart),
+    ``cache_dtype`` (what keys and values are kept in: "float32", "bfloat16", "float16" or "int8"; as they come unless
+    told).
 
     Raises:
         ParamError: a field got a value it may not hold, or two fields contradict each other.
@@ -113,6 +115,7 @@ class GenerationConfig:
     batch_invariant: bool | None
     window_seconds: float | None
     stride_seconds: float | None
+    cache_dtype: str | None
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.pop("_commit_hash", None)

@@ -88,6 +88,13 @@ def _seed(name: str, value: Any) -> int | list[int]:
     return check_seed(value, name)
 
 
+def _store(name: str, value: Any) -> str:
+    known = ("float32", "bfloat16", "float16", "int8")
+    if value not in known:
+        raise _refuse(name, value, f"one of {known}")
+    return str(value)
+
+
 def _strings(name: str, value: Any) -> str | list[str]:
     strings = check_stop_strings(value)
     return value if isinstance(value, str) else list(strings)
@@ -129,6 +136,7 @@ HONOURED: dict[str, Check] = {
     "independent_rows": _flag,
     "batch_invariant": _flag,
     "window_seconds": _real(0, math.inf, "a finite number of seconds above 0", open_low=True),
+    "cache_dtype": _store,
     "stride_seconds": _real(0, math.inf, "a finite number of seconds above 0", open_low=True),
 }
 

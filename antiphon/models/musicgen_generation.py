@@ -46,7 +46,7 @@ class DecoderSteps:
 
     Args:
         passes: 2 with guidance: each item's row is computed with and without the condition.
-        capacity: columns the cache is made for. cache: the caller's own.
+        capacity: columns the cache is made for. cache: the caller's own. cache_dtype: what a cache made here keeps.
         states: ask the decoder for hidden states and for attentions.
     """
 
@@ -59,6 +59,7 @@ class DecoderSteps:
         capacity: int,
         use_cache: bool,
         cache: Any = None,
+        cache_dtype: str | None = None,
         states: tuple[bool, bool] = (False, False),
     ) -> None:
         self.decoder = decoder
@@ -67,7 +68,7 @@ class DecoderSteps:
         self.use_cache = use_cache
         if cache is None and use_cache:
             rows = 0 if conditions.memory is None else conditions.memory.shape[1]
-            cache = EncoderDecoderCache(KVCache(capacity), KVCache(rows))
+            cache = EncoderDecoderCache(KVCache(capacity, dtype=cache_dtype), KVCache(rows, dtype=cache_dtype))
         self.cache = cache
         self._states = {"output_hidden_states": True} if states[0] else {}
         self._states |= {"output_attentions": True} if states[1] else {}

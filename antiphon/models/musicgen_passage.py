@@ -105,6 +105,7 @@ class PassageMaker:
             capacity=length,
             use_cache=plan.use_cache,
             cache=self.cache,
+            cache_dtype=self.config.cache_dtype,
             states=(
                 plan.keep_states and bool(self.config.output_hidden_states),
                 plan.keep_states and bool(self.config.output_attentions),

@@ -21,7 +21,8 @@ class Composer:
 
     Args:
         model: a ``MusicgenForConditionalGeneration``. processor: its ``MusicgenProcessor``.
-        name: what the pieces say they were made by. origin: what else they say of the model (its revision, ..).
+        name: what the pieces say they were made by. origin: what else they say of the model: its ``revision``, and
+            ``quantize`` where its weights are rounded; keys and values are then kept in eight bits.
 
     Attributes:
         sampling_rate: of the pieces, in Hz. channels: 1 or 2. hop_samples: samples a frame.
@@ -217,6 +218,8 @@ class Composer:
             inputs |= {"input_values": values, "padding_mask": mask}
         if request.stop_when is not None:
             inputs["stopping_criteria"] = [request.criterion]
+        if "quantize" in self._origin:
+            inputs["cache_dtype"] = "int8"
         inputs |= {"max_new_tokens": batch.new, "independent_rows": True, "on_column": progress.step}
         return inputs, silence
 

@@ -13,6 +13,7 @@ from antiphon.errors import ConfigError
 from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor
 from antiphon.models.configuration import CONFIG_NAME, dtype_of
 from antiphon.models.devices import device_of
+from antiphon.models.quantized import plan_of
 from antiphon.tasks.composer import Composer
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -69,4 +70,8 @@ def load(
     model = AutoModelForTextToWaveform.from_pretrained(
         name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **access
     )
-    return Composer(model, AutoProcessor.from_pretrained(name_or_dir, **access), name=os.fspath(name_or_dir))
+    origin = {"revision": folder.name} if hub.is_cached(folder) else {}
+    if (plan := plan_of(model)) is not None:
+        origin["quantize"] = plan.kind
+    processor = AutoProcessor.from_pretrained(name_or_dir, **access)
+    return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)

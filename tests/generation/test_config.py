@@ -18,7 +18,7 @@ from antiphon.errors import CheckpointError, ConfigError, ParamError, ParamTypeE
 from antiphon.generation import config as config_module
 from antiphon.generation.config import HONOURED, KEPT, GenerationConfig
 
-OURS_ONLY = {"seed", "independent_rows", "batch_invariant", "window_seconds", "stride_seconds"}
+OURS_ONLY = {"seed", "independent_rows", "batch_invariant", "window_seconds", "stride_seconds", "cache_dtype"}
 CHECKPOINT = {
     "bos_token_id": 2048,
     "decoder_start_token_id": 2048,

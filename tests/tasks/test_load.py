@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,3 +97,13 @@ def test_transformers_opens_the_checkpoint_made_by_the_example_and_finds_the_sam
         want = theirs(**inputs, decoder_input_ids=codes).logits
         got = compose.model(**ours, decoder_input_ids=codes).logits
     torch.testing.assert_close(got, want, atol=2e-4, rtol=0)
+
+
+def test_pieces_of_rounded_weights_say_so_and_keep_an_eight_bit_cache(checkpoint: Path, monkeypatch: Any) -> None:
+    composer = antiphon.load(checkpoint, device="cpu", quantize="int4")
+    asked: list[dict[str, Any]] = []
+    generate = composer.model.generate
+    monkeypatch.setattr(composer.model, "generate", lambda **kw: asked.append(kw) or generate(**kw))
+    piece = composer("piano", seconds=0.1, seed=1)
+    assert piece.parameters is not None and piece.parameters["quantize"] == "int4"
+    assert asked[0]["cache_dtype"] == "int8"
