@@ -33,8 +33,12 @@ def check_codes(codes: Tensor, size: int, codebooks: int) -> None:
 
 
 def triangle_of(segment: Tensor) -> Tensor:
-    """Weights (N,) that rise to the middle of a segment (..., N) and fall again, never 0."""
-    ramp = torch.linspace(0, 1, segment.shape[-1] + 2, device=segment.device, dtype=segment.dtype)[1:-1]
+    """Weights (N,) that rise to the middle of a segment (..., N) and fall again, never 0; at least float32.
+
+    In half precision the first and the last would be 0, and the sound there 0 / 0.
+    """
+    dtype = torch.promote_types(segment.dtype, torch.float32)
+    ramp = torch.linspace(0, 1, segment.shape[-1] + 2, device=segment.device, dtype=dtype)[1:-1]
     return 0.5 - (ramp - 0.5).abs()
 
 
@@ -54,7 +58,7 @@ def overlap_add(segments: Sequence[Tensor], stride: int) -> Tensor:
         out[..., place] += triangle[:size] * segment[..., :size]
         weights[place] += triangle[:size]
     joined: Tensor = out / weights
-    return joined
+    return joined.to(segments[0].dtype)
 
 
 class EncodecCodec(nn.Module):

@@ -72,8 +72,10 @@ class EncodecSegmentDecoderStream:
     def reset(self) -> None:
         """Forgets the sound so far and begins a new one."""
         weight = next(self._codec.decoder.parameters())
+        self._dtype = weight.dtype
         # sums from the next segment's start on: of the weighted segments, and of the weights
-        self._sound = torch.zeros(self._batch, self._codec.channels, 0, dtype=weight.dtype, device=weight.device)
+        precise = torch.promote_types(weight.dtype, torch.float32)
+        self._sound = torch.zeros(self._batch, self._codec.channels, 0, dtype=precise, device=weight.device)
         self._weights = self._sound.new_zeros(0)
         self._begun = self._ended = False
 
@@ -97,7 +99,7 @@ class EncodecSegmentDecoderStream:
             )
         decoded = [self._decoded(segment, scale) for segment, scale in zip(codes, scales, strict=True)]
         out = [self._moved_on(samples) for samples in decoded]
-        return torch.cat(out, dim=-1) if out else self._sound[..., :0].clone()
+        return torch.cat(out, dim=-1) if out else self._sound[..., :0].to(self._dtype, copy=True)
 
     def flush(self, codes: Tensor | None = None, scales: Sequence[Tensor | None] = (), *, missing: int = 0) -> Tensor:
         """The rest of the samples; the stream has then ended.
@@ -131,7 +133,8 @@ class EncodecSegmentDecoderStream:
             self._add(last)
             self._sound = self._sound[..., : last.shape[-1]]  # the last segment's end is the end of the sound
         self._ended = True
-        return torch.cat([*out, self._sound / self._weights[: self._sound.shape[-1]]], dim=-1)
+        rest = self._sound / self._weights[: self._sound.shape[-1]]
+        return torch.cat([*out, rest.to(self._dtype)], dim=-1)
 
     def _check(self, codes: Tensor, scales: Sequence[Tensor | None]) -> None:
         if codes.dim() != 4 or codes.shape[1] != self._batch or len(codes) != len(scales):
@@ -160,7 +163,7 @@ class EncodecSegmentDecoderStream:
         stride = self._cut.stride
         final = self._sound[..., :stride] / self._weights[:stride]
         self._sound, self._weights = self._sound[..., stride:].clone(), self._weights[stride:].clone()
-        return final
+        return final.to(self._dtype)
 
 
 class EncodecSegmentEncoderStream:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from antiphon.checkpoints.keys import KeyTable
 from antiphon.codecs.encodec import EncodecCodec
 from antiphon.codecs.seanet import SEANetShape
+from antiphon.codecs.segment_streaming import EncodecSegmentDecoderStream, EncodecSegmentEncoderStream
+from antiphon.codecs.streaming import EncodecDecoderStream, EncodecEncoderStream
 from antiphon.errors import ConfigError, ParamError
 from antiphon.models.configuration import PreTrainedConfig
 from antiphon.models.pretrained import PreTrainedModel, returned
@@ -346,6 +348,47 @@ class EncodecModel(PreTrainedModel):
         if padding_mask is not None:
             values = values[..., : padding_mask.shape[-1]]
         return returned(EncodecDecoderOutput(values), return_dict, self.config)
+
+    def decoder_stream(self, batch_size: int = 1) -> EncodecDecoderStream | EncodecSegmentDecoderStream:
+        """Sound from codes that come piece by piece; all pieces joined are what ``decode`` gives for all codes.
+
+        ``push(codes)`` gives the samples (B, C, N) that became final with the codes (B, K, T), ``flush()`` the rest.
+        The 48 kHz codec's stream takes whole segments: ``push(codes, scales)`` with codes (F, B, K, T).
+
+        Args:
+            batch_size: B, rows that run side by side.
+
+        Raises:
+            ParamError: ``batch_size`` below 1.
+        """
+        cut = self._cut()
+        if cut is None:
+            return EncodecDecoderStream(self.codec, batch_size)
+        return EncodecSegmentDecoderStream(self.codec, segment=cut[0], stride=cut[1], batch=batch_size)
+
+    def encoder_stream(
+        self, bandwidth: float | None = None, batch_size: int = 1
+    ) -> EncodecEncoderStream | EncodecSegmentEncoderStream:
+        """Codes from sound that comes piece by piece; all pieces joined are what ``encode`` gives for the whole sound.
+
+        ``push(samples)`` gives the codes (B, K, T) int64 that became final with the samples (B, C, N), ``flush()`` the
+        rest. The 48 kHz codec's stream gives the codes (F, B, K, T) of whole segments, and their volumes.
+
+        Args:
+            bandwidth: kbit/s, one of ``config.target_bandwidths``; the lowest by default. batch_size: B.
+
+        Raises:
+            ParamError: an unknown bandwidth, or ``batch_size`` below 1.
+        """
+        codebooks, cut = self.config.codebooks_at(bandwidth), self._cut()
+        if cut is None:
+            return EncodecEncoderStream(self.codec, codebooks, batch_size)
+        return EncodecSegmentEncoderStream(self.codec, codebooks, segment=cut[0], stride=cut[1], batch=batch_size)
+
+    def _cut(self) -> tuple[int, int] | None:
+        """Samples of a segment and between the starts of two; ``None``: clips are taken whole."""
+        size = self.config.chunk_length
+        return None if size is None else (size, self.config.chunk_stride or size)
 
     def forward(
         self,

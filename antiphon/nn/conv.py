@@ -53,13 +53,23 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor, *, kernel: int, stride:
     return linear(rows, weight, bias)
 
 
+def _narrow_product(rows: Tensor, weight: Tensor, bias: Tensor, *, kernel: int, dilation: int) -> Tensor:
+    """The same of ``weight`` (kernel * O, C) for few outputs: each row once, and sums of what it gives to each."""
+    count = rows.shape[1] - (kernel - 1) * dilation
+    given = linear(rows, weight).view(len(rows), rows.shape[1], kernel, -1)  # (B, N, kernel, O)
+    out = given[:, :count, 0] + bias
+    for tap in range(1, kernel):
+        out += given[:, tap * dilation : tap * dilation + count, tap]
+    return out
+
+
 @dataclass
 class ConvState:
     """What a convolution remembers between two pieces.
 
     Attributes:
-        weight: (C', k * C), folded and laid out for a product when the state was made: doing it for every piece would
-            cost more than a short piece itself.
+        weight: (C', k * C) or, in narrow layers, (k * C', C), folded and laid out for a product when the state was
+            made: doing it for every piece would cost more than a short piece itself.
         bias: (C',).
         held: (B, n, C), inputs that outputs to come still need; padded on the left once ``started``.
         seen: inputs so far. given: outputs so far.
@@ -175,6 +185,8 @@ class Conv1d(_NormedWeight):
         self.dilation = dilation
         self.causal = causal
         self.pad_mode = pad_mode
+        # neighbouring rows as one would be a longer row than all that it gives
+        self._narrow = stride == 1 < kernel and channels_out * kernel <= channels_in
         self.padding_total = (kernel - 1) * dilation + 1 - stride
         self.reach = (kernel - 1) * dilation  # input samples that an output sees at most, on one side
         self._right = 0 if causal else self.padding_total // 2
@@ -190,11 +202,23 @@ class Conv1d(_NormedWeight):
         """(B, C, N) to (B, C', ceil(N / stride))."""
         extra = -x.shape[-1] % self.stride
         x = pad_time(x, self._left, self._right + extra, self.pad_mode)
-        x = F.conv1d(x, self.effective(), self.bias, stride=self.stride, dilation=self.dilation)
+        if x.dtype is torch.bfloat16 and x.device.type == "cpu":
+            # where the processor multiplies bfloat16 itself, torch's kernel gives wrong numbers for some strides
+            x = self._of_rows(x.transpose(1, 2), self._laid_out(), self.bias).transpose(1, 2)
+        else:
+            x = F.conv1d(x, self.effective(), self.bias, stride=self.stride, dilation=self.dilation)
         return x if self.group_norm is None else self.group_norm(x)
 
+    def _of_rows(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution (B, M, C') of padded rows (B, N, C) with a weight that is laid out for it."""
+        if self._narrow:
+            return _narrow_product(rows, weight, bias, kernel=self.kernel, dilation=self.dilation)
+        return _product(rows, weight, bias, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+
     def _laid_out(self) -> Tensor:
-        """The weight (C', k * C) for a product."""
+        """The weight (C', k * C) for a product; (k * C', C) in a narrow layer."""
+        if self._narrow:
+            return self.effective().permute(2, 0, 1).flatten(0, 1)
         return self.effective().transpose(1, 2).flatten(1)
 
     def state(self, batch: int) -> ConvState:
@@ -206,7 +230,7 @@ class Conv1d(_NormedWeight):
         _refuse_group_norm(self.group_norm)
         with torch.no_grad():
             weight = self._laid_out()
-        return ConvState(weight, self.bias.detach(), weight.new_zeros(batch, 0, weight.shape[1] // self.kernel))
+        return ConvState(weight, self.bias.detach(), weight.new_zeros(batch, 0, self.raw.shape[1]))
 
     def ready(self, seen: int) -> int:
         """How many outputs are final after ``seen`` inputs of which none was the last."""
@@ -220,7 +244,7 @@ class Conv1d(_NormedWeight):
             rows = torch.cat([state.held, rows], dim=1)
         if state.seen < self._start and not last:
             state.held = rows.clone()  # not the caller's own memory
-            return x.new_zeros(len(x), len(state.weight), 0)
+            return x.new_zeros(len(x), len(state.bias), 0)
         end = self._left + state.seen  # of the rows, counted from the first sample of the left padding
         left, right = 0 if state.started else self._left, 0
         if last:
@@ -235,11 +259,10 @@ class Conv1d(_NormedWeight):
         length = rows.shape[1]
         first = state.given * self.stride - (end - length)  # where the next output's inputs begin
         count = max(0, (length - first - self.reach - 1) // self.stride + 1)
-        out = rows.new_zeros(len(rows), 0, len(state.weight))
+        out = rows.new_zeros(len(rows), 0, len(state.bias))
         if count:
             used = rows[:, first : first + (count - 1) * self.stride + self.reach + 1]
-            sizes = {"kernel": self.kernel, "stride": self.stride, "dilation": self.dilation}
-            out = _product(used, state.weight, state.bias, **sizes)
+            out = self._of_rows(used, state.weight, state.bias)
         state.given += count
         keep = min(first + count * self.stride, length - self._mirror)
         state.held = rows[:, keep:].clone()  # a view would hold all of the rows
@@ -325,7 +348,7 @@ class ConvTranspose1d(_NormedWeight):
             state.held = rows[:, rows.shape[1] - self.reach + 1 :].clone()
         count = rows.shape[1] - self.reach + 1
         if not count:
-            return x.new_zeros(len(x), self.bias.shape[0], 0)
+            return x.new_zeros(len(x), len(self.bias), 0)
         out = _product(rows, state.weight, state.bias, kernel=self.reach)
         out = out.view(len(rows), count * self.stride, -1)  # (B, count, stride * C') has them in order
         stop = out.shape[1] - (more * self.stride - self.trim_left if last else 0)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from antiphon.codecs.encodec import EncodecCodec
 from antiphon.codecs.seanet import SEANetShape
@@ -229,6 +230,37 @@ def test_without_gradients_the_whole_is_pieces_in_a_row(kind: str, batch: int) -
         assert not ours.requires_grad
         torch.testing.assert_close(ours, decoded(codec, codes), atol=1e-5, rtol=0)
         torch.testing.assert_close(encoder_latents, latents(codec, sound), atol=1e-5, rtol=0)
+
+
+class LargestTensors(TorchDispatchMode):
+    """Notes the sizes of the tensors that operations make, in numbers held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(tensor, Tensor):
+                self.sizes.add(tensor.untyped_storage().nbytes() // tensor.element_size())
+        return out
+
+
+def test_ten_minutes_need_no_more_memory_than_one_but_for_what_goes_in_and_comes_out() -> None:
+    codec, largest = made("32 kHz"), []
+    for frames in (750, 7500):  # of 640 samples, at 8 kHz
+        sound, samples = noise(1, 1, frames * 640), frames * 640
+        with torch.no_grad(), LargestTensors() as on_the_way:
+            latent = codec.encoder(sound)
+            decoded = codec.decoder(latent)
+        assert (decoded.shape, latent.shape) == ((1, 1, samples), (1, 6, frames))
+        assert decoded.isfinite().all()
+        largest.append(max(on_the_way.sizes - {samples, frames * 6}))
+        if frames == 750:
+            torch.testing.assert_close(latent, latents(codec, sound), atol=1e-5, rtol=0)
+            torch.testing.assert_close(decoded, codec.decoder.layers(latent).detach(), atol=1e-5, rtol=0)
+    assert largest[0] == largest[1] < 200_000
 
 
 # what is final when

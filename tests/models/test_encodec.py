@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import antiphon
 
@@ -76,6 +78,78 @@ def _differing(codec: Any, ours: Any, theirs: Any, values: torch.Tensor) -> int:
         assert not (wrong & ~allowed).any()
         residual = residual - words[ours[0, :, book]]
     return int((ours != theirs).sum())
+
+
+def _cut(x: torch.Tensor, sizes: list[int]) -> list[torch.Tensor]:
+    """``x`` in pieces of these sizes over and over."""
+    pieces, start, turn = [], 0, 0
+    while start < x.shape[-1]:
+        pieces.append(x[..., start : start + sizes[turn % len(sizes)]])
+        start, turn = start + sizes[turn % len(sizes)], turn + 1
+    return pieces
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(samples=st.integers(1, 9000), sizes=st.lists(st.integers(0, 4000), min_size=1, max_size=4).filter(any))
+def test_streams_give_what_encode_and_decode_give(pair: tuple[Any, Any], samples: int, sizes: list[int]) -> None:
+    ours = pair[1]
+    values = sound(2, ours.config.audio_channels, samples)
+    if samples // max(sizes) > 200:
+        sizes = [samples // 20 + 1]
+    encoder, decoder = ours.encoder_stream(batch_size=2), ours.decoder_stream(batch_size=2)
+    expected = ours.encode(values)  # with gradients: the whole at once
+    whole = ours.decode(expected.audio_codes, expected.audio_scales, None, True, expected.last_frame_pad_length)
+    if ours.config.chunk_length is None:
+        codes = torch.cat([*(encoder.push(piece) for piece in _cut(values, sizes)), encoder.flush()], dim=-1)
+        heard = [decoder.push(piece) for piece in _cut(codes, [3, 1])] + [decoder.flush()]
+        codes = codes[None]
+    else:
+        parts = [encoder.push(piece) for piece in _cut(values, sizes)]
+        heard = [decoder.push(*part) for part in parts]
+        last, scales, missing = encoder.flush()
+        heard.append(decoder.flush(last, scales, missing=missing))
+        codes = torch.cat([part for part, _ in [*parts, (last, scales)] if len(part)])
+    assert torch.equal(codes, expected.audio_codes)
+    assert distance(torch.cat(heard, dim=-1), whole.audio_values) < 1e-4
+
+
+def test_a_stream_has_the_codebooks_of_its_bandwidth(pair: tuple[Any, Any]) -> None:
+    ours = pair[1]
+    channels, size = ours.config.audio_channels, (ours.config.chunk_length or 0) + 5000
+    for bandwidth in ours.config.target_bandwidths:
+        codes = ours.encoder_stream(bandwidth).push(sound(1, channels, size))
+        assert (codes if torch.is_tensor(codes) else codes[0]).shape[-2] == ours.config.codebooks_at(bandwidth)
+    with pytest.raises(ValueError, match="bandwidth=7.7"):
+        ours.encoder_stream(7.7)
+    for stream in (ours.encoder_stream, ours.decoder_stream):
+        with pytest.raises(ValueError, match="batch=0"):
+            stream(batch_size=0)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.bfloat16, 0.05), (torch.float64, 1e-6)])
+def test_in_other_precisions_the_sound_is_that_of_float32(
+    pair: tuple[Any, Any], dtype: torch.dtype, close: float
+) -> None:
+    ours = pair[1]
+    other = antiphon.EncodecModel(ours.config)
+    other.load_state_dict(ours.state_dict())
+    other = other.to(dtype).eval()
+    values = sound(1, ours.config.audio_channels, 9000)
+    with torch.no_grad():
+        codes, scales, missing = ours.encode(values, return_dict=False)
+        cast = [scale if scale is None else scale.to(dtype) for scale in scales]
+        expected = ours.decode(codes, scales, last_frame_pad_length=missing).audio_values
+        whole = other.decode(codes, cast, last_frame_pad_length=missing).audio_values
+        assert distance(other.encoder(values.to(dtype)).float(), ours.encoder(values)) < close
+    assert whole.dtype == dtype
+    assert distance(whole.float(), expected) < close
+    stream = other.decoder_stream()
+    if ours.config.chunk_length is None:
+        heard = torch.cat([*(stream.push(piece) for piece in _cut(codes[0], [2, 5])), stream.flush()], dim=-1)
+    else:
+        heard = stream.flush(codes, cast, missing=missing)
+    assert heard.dtype == dtype
+    assert distance(heard.float(), whole.float()) < close
 
 
 @pytest.mark.parametrize("samples", [1, 2, 319, 320, 641, 5000])

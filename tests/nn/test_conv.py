@@ -164,14 +164,15 @@ def in_pieces(layer: Conv1d | ConvTranspose1d, x: Tensor, size: int) -> Tensor:
 @pytest.mark.parametrize("pad_mode", ["reflect", "constant", "replicate"])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (3, 1, 4), (1, 1, 1), (10, 5, 1), (3, 2, 3)])
+@pytest.mark.parametrize("channels", [(3, 4), (40, 2)])
 def test_a_convolution_in_pieces_is_that_of_the_whole(
-    kernel: int, stride: int, dilation: int, causal: bool, pad_mode: str
+    channels: tuple[int, int], kernel: int, stride: int, dilation: int, causal: bool, pad_mode: str
 ) -> None:
-    layer = Conv1d(3, 4, kernel, stride=stride, dilation=dilation, causal=causal, pad_mode=pad_mode)
+    layer = Conv1d(*channels, kernel, stride=stride, dilation=dilation, causal=causal, pad_mode=pad_mode)
     layer.initialise()
     with torch.no_grad():
         for length in (1, 2, 5, 6, 7, 12, 13, 40, 41):
-            x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
+            x = torch.randn(2, channels[0], length, generator=torch.Generator().manual_seed(length))
             for size in (1, 4, 40):
                 torch.testing.assert_close(in_pieces(layer, x, size), layer(x), atol=1e-5, rtol=1e-5)
 
@@ -186,6 +187,58 @@ def test_a_transposed_convolution_in_pieces_is_that_of_the_whole(kernel: int, st
             x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
             for size in (1, 4, 150):
                 torch.testing.assert_close(in_pieces(layer, x, size), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "sizes"),
+    [
+        ((1, 64), {"kernel": 7}),
+        ((64, 32), {"kernel": 3}),
+        ((32, 64), {"kernel": 1}),
+        ((64, 128), {"kernel": 8, "stride": 4}),
+        ((256, 512), {"kernel": 10, "stride": 5}),
+        ((512, 1024), {"kernel": 16, "stride": 8}),
+        ((64, 1), {"kernel": 7}),
+        ((32, 2), {"kernel": 7, "dilation": 2}),
+        ((16, 32), {"kernel": 8, "stride": 4}),
+        ((24, 48), {"kernel": 8, "stride": 4}),
+        ((32, 64), {"kernel": 4, "stride": 2}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_every_shape_in_use_is_right_in_every_precision(
+    channels: tuple[int, int], sizes: dict[str, int], dtype: torch.dtype
+) -> None:
+    layer, x = initialised(Conv1d(*channels, **sizes)), noise(1, channels[0], 203)
+    expected = layer(x).detach()
+    other = initialised(Conv1d(*channels, **sizes)).to(dtype)
+    close = 0.02 * expected.abs().max().item() if dtype is torch.bfloat16 else 1e-4
+    with torch.no_grad():
+        for found in (other(x.to(dtype)), in_pieces(other, x.to(dtype), 50)):
+            assert found.dtype == dtype
+            torch.testing.assert_close(found.float(), expected, atol=close, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"kernel": 8, "stride": 4}, {"kernel": 16, "stride": 8}, {"kernel": 10, "stride": 5}]
+)
+def test_transposed_shapes_in_use_are_right_in_bfloat16(sizes: dict[str, int]) -> None:
+    layer, x = initialised(ConvTranspose1d(32, 16, **sizes)), noise(1, 32, 60)
+    expected, other = layer(x).detach(), initialised(ConvTranspose1d(32, 16, **sizes)).to(torch.bfloat16)
+    with torch.no_grad():
+        for found in (other(x.bfloat16()), in_pieces(other, x.bfloat16(), 7)):
+            torch.testing.assert_close(found.float(), expected, atol=0.02 * expected.abs().max().item(), rtol=0)
+
+
+def test_gradients_in_bfloat16_are_those_of_float32() -> None:
+    x, found = noise(1, 24, 41), []
+    for dtype in (torch.float32, torch.bfloat16):
+        layer = initialised(Conv1d(24, 8, 8, stride=4)).to(dtype)
+        given = x.to(dtype, copy=True).requires_grad_()
+        layer(given).square().sum().backward()
+        found.append((given.grad.float(), layer.direction.grad.float()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, atol=0.05 * one.abs().max().item(), rtol=0)
 
 
 @pytest.mark.parametrize("layer", [Conv1d(3, 4, 7), Conv1d(3, 4, 8, stride=4), ConvTranspose1d(3, 4, 8, stride=4)])
