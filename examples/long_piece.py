@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", help="a folder, or a name on the Hub; a small random one unless told")
     parser.add_argument("--quantize", choices=["int8", "int4"])
-    parser.add_argument("--prompt", default="warm ambient pads, slow piano, rain")
+    parser.add_argument("--prompt", default="warm pads, slow piano, rain")
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args()

@@ -29,7 +29,11 @@ def _example(name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def knobs() -> Any:
-    return _example("knobs")
+    """The example, its pictures drawn once for all tests."""
+    module = _example("knobs")
+    drawn = {name: draw() for name, draw in module.PICTURES.items()}
+    module.PICTURES = {name: (lambda figure=figure: figure) for name, figure in drawn.items()}
+    return module
 
 
 def _pixels(file: Path) -> tuple[int, ...]:
