@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import generate, info, pull, replay
+from antiphon.cli import decode, encode, generate, info, pull, replay
 from antiphon.cli.interruption import ended_cleanly, is_interrupted
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
@@ -44,6 +44,8 @@ def _root(
 
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)
 app.command("info", short_help="Show what a checkpoint holds and needs.")(info.info)
+app.command("encode", short_help="Turn a sound into codes.")(encode.encode)
+app.command("decode", short_help="Turn codes into a sound.")(decode.decode)
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)
 app.command("replay", short_help="Make a piece again from its file.")(replay.replay)
 
