@@ -57,13 +57,15 @@ def test_a_python_block_runs(
         assert sound.seed == 7
         assert sound.seconds == pytest.approx(0.3, abs=0.1)
         assert capsys.readouterr().out.split()[-1] == "7"
+    elif "chunk" in names:  # the stream
+        assert capsys.readouterr().out == "0.3 s more to hear\n"
     else:
         assert names["audio_values"].shape[:2] == (1, 1)
         assert names["sampling_rate"] == 32000
 
 
-def test_both_doors_have_a_python_block() -> None:
-    assert len(_blocks("python")) == 2
+def test_both_doors_and_the_stream_have_a_python_block() -> None:
+    assert len(_blocks("python")) == 3
 
 
 @pytest.mark.parametrize("command", _commands("antiphon"), ids=lambda words: words[0])
