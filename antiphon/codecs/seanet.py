@@ -20,10 +20,10 @@ from antiphon.nn.conv import Conv1d, ConvTranspose1d
 from antiphon.nn.lstm import ResidualLSTM
 from antiphon.nn.streaming import chain_push, chain_ready, chain_state
 
-# Frames that run through the convolutions together: a third of a second of music, whose activations fit the caches.
-_PIECE = 16
-# Frames that run through the recurrent layers together: each such call packs all of their weights, which costs as much
-# as 30 frames.
+# Frames that run through the convolutions together: a fifth of a second of music, whose activations fit the caches.
+_PIECE = 10
+# Frames that run through the recurrent layers together: a call may pack all of their weights, which costs as much as 30
+# frames.
 _LONG_PIECE = 250
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from antiphon.nn.linear import linear
 
-# On a CPU torch packs all weights anew for every call, which costs as much as this many steps taken one by one.
+# On a CPU torch packs all weights anew for every call. That costs as much as this many steps taken one by one,
 _FEW_STEPS = 32
+# and a second copy of the weights; from this size on the steps themselves are no slower one by one.
+_LARGE_BYTES = 4 << 20
 
 
 @dataclass
@@ -54,7 +56,9 @@ class ResidualLSTM(nn.Module):
         if not x.shape[-1]:
             return x
         steps = x.permute(2, 0, 1)  # (T, B, C)
-        if x.device.type == "cpu" and len(steps) <= _FEW_STEPS:
+        weight = self.lstm.weight_hh_l0
+        large = weight.numel() * weight.element_size() >= _LARGE_BYTES
+        if x.device.type == "cpu" and (large or len(steps) <= _FEW_STEPS):
             out = self._one_by_one(steps, state)
         else:
             out, (state.hidden, state.cell) = self.lstm(steps, (state.hidden, state.cell))
@@ -62,15 +66,17 @@ class ResidualLSTM(nn.Module):
         return joined.permute(1, 2, 0)
 
     def _one_by_one(self, steps: Tensor, state: LSTMState) -> Tensor:
-        """What the LSTM gives for few steps, (T, B, C), without packing its weights."""
-        hidden, cell = list(state.hidden), list(state.cell)
+        """What the LSTM gives, (T, B, C), without packing its weights."""
+        hidden, cell, width = list(state.hidden), list(state.cell), self.lstm.hidden_size
         for layer, (w_in, w_back, b_in, b_back) in enumerate(self.lstm.all_weights):
             gates = linear(steps, w_in, b_in + b_back)  # (T, B, 4 C): input, forget, new, output
             out = []
             for gate in gates:
-                taken, kept, new, shown = (gate + linear(hidden[layer], w_back)).chunk(4, dim=-1)
-                cell[layer] = kept.sigmoid() * cell[layer] + taken.sigmoid() * new.tanh()
-                hidden[layer] = shown.sigmoid() * cell[layer].tanh()
+                sums = linear(hidden[layer], w_back).add_(gate)
+                new = sums[..., 2 * width : 3 * width].tanh()
+                taken, kept, _, shown = sums.sigmoid_().split(width, dim=-1)
+                cell[layer] = (kept * cell[layer]).addcmul_(taken, new)
+                hidden[layer] = shown * cell[layer].tanh()
                 out.append(hidden[layer])
             steps = torch.stack(out)
         state.hidden, state.cell = torch.stack(hidden), torch.stack(cell)

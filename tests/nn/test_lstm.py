@@ -43,3 +43,16 @@ def test_pieces_carry_the_state_from_one_to_the_next(layers: int, sizes: list[in
             start, turn = stop, turn + 1
         parts.append(layer.push(x[..., :0], state, last=True))
         torch.testing.assert_close(torch.cat(parts, dim=-1), layer(x), atol=1e-6, rtol=1e-5)
+
+
+def test_large_layers_are_never_packed_and_give_the_same() -> None:
+    torch.manual_seed(0)
+    layer = ResidualLSTM(512, 2)  # its recurrent weights have 4 MiB
+    x = torch.randn(2, 512, 40)
+    with torch.no_grad():
+        state = layer.state(2)
+        called: list[int] = []
+        layer.lstm.register_forward_hook(lambda *_: called.append(1))
+        streamed = layer.push(x, state, last=True)
+        assert called == []
+        assert (streamed - layer(x)).abs().max() < 1e-5
