@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import re
 import shutil
-import socket
 import stat
 import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from antiphon.audio.stream import shown
 from antiphon.errors import AudioError
+from antiphon.part_files import DENIED, FULL, NAME_MAX_BYTES, part_beside, sweep_parts
 
-_NAME_MAX_BYTES = 255  # the limit of every common file system
 _HELD_BYTES = 64 << 20  # what is on its way to a pipe stays in memory up to this size
 _STREAMS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/self/fd/\d+")
-_PART = re.compile(r"\..*\.(?P<pid>\d+)\.(?P<host>[0-9a-f]{8})-\d+\.part", re.DOTALL)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re.DOTALL)
 _ON_WINDOWS = os.name == "nt"
-_count = itertools.count()
 
 
 @contextlib.contextmanager
@@ -88,8 +81,7 @@ def _passing_on(path: Path) -> Iterator[BinaryIO]:
 def _replacing(path: Path, needed_bytes: int) -> Iterator[BinaryIO]:
     _check_place(path, needed_bytes)
     sweep_parts(path.parent)
-    # the process and its machine are in the name, so that a later one can tell whether anybody still writes it
-    part = path.with_name(f".{path.name[:40]}.{os.getpid()}.{_host()}-{next(_count)}.part")
+    part = part_beside(path)
     try:
         with part.open("x+b") as file:
             yield file
@@ -104,39 +96,11 @@ def _replacing(path: Path, needed_bytes: int) -> Iterator[BinaryIO]:
         raise
 
 
-def sweep_parts(folder: Path) -> None:
-    """Removes the half-written files of processes of this machine that no longer run."""
-    try:
-        names = [entry.name for entry in os.scandir(folder) if entry.name.endswith(".part")]
-    except OSError:
-        return
-    for name in names:
-        found = _PART.fullmatch(name)
-        # the numbers of processes mean nothing on another machine that shares the folder
-        if found and found["host"] == _host() and not _runs(int(found["pid"])):
-            with contextlib.suppress(OSError):
-                os.unlink(folder / name)
-
-
-def _host() -> str:
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # it runs, and is another user's
-        return True
-    return True
-
-
 def _check_place(path: Path, needed_bytes: int) -> None:
-    if len(os.fsencode(path.name)) > _NAME_MAX_BYTES:
+    if len(os.fsencode(path.name)) > NAME_MAX_BYTES:
         raise AudioError(
             f"{shown(path)} cannot be written: the name has {len(os.fsencode(path.name))} bytes",
-            expected=f"at most {_NAME_MAX_BYTES}",
+            expected=f"at most {NAME_MAX_BYTES}",
             fix="Choose a shorter name",
         )
     if _ON_WINDOWS and _RESERVED.fullmatch(path.name):
@@ -151,11 +115,11 @@ def _check_place(path: Path, needed_bytes: int) -> None:
 
 def _translated(path: Path, error: OSError, needed_bytes: int) -> AudioError:
     what = f"{shown(path)} cannot be written: {error.strerror or error}"
-    if error.errno in _FULL:
+    if error.errno in FULL:
         needed = f"{needed_bytes / 1e6:.1f} MB needed, " if needed_bytes else ""
         what += f" ({needed}{_free_bytes(path) / 1e6:.1f} MB free)"
         return AudioError(what, fix="Free some space, or save elsewhere; a file that was there is as before")
-    if error.errno in _DENIED:
+    if error.errno in DENIED:
         return AudioError(what, fix="Give yourself write permission on the folder, or save elsewhere")
     return AudioError(what, fix="Check the folder and the name")
 

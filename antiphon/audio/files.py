@@ -233,7 +233,7 @@ def _prepared(
 
 def _gain(samples: np.ndarray, ceiling: float | None) -> float:
     peak = max(float(samples.max()), -float(samples.min()))
-    if peak <= (ceiling or 1.0) * (1 + 1e-6):  # a sound that was scaled to the ceiling may lie a rounding above it
+    if peak <= (ceiling or 1.0) * (1 + 1e-5):  # a sound that was scaled to the ceiling may lie a rounding above it
         return 1.0
     gain = (ceiling or _PEAK) / peak
     # under a ceiling it was levelled before, and only resampling has moved its peaks

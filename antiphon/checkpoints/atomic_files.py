@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import itertools
 import os
 import re
 import shutil
-import socket
 import stat
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from antiphon.errors import CheckpointError
+from antiphon.part_files import DENIED, FULL, NAME_MAX_BYTES, part_beside, sweep_parts
 
-_NAME_MAX_BYTES = 255  # the limit of every common Linux file system
-_PART = re.compile(r"\.(?P<pid>\d+)(?:\.(?P<host>[0-9a-f]{8})-\d+)?\.part$")
-_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Writers in native code report errors as text: Rust says "os error 28", torch only that writing failed.
 _FULL_TEXT = re.compile(r"os error (28|122|27)\b|No space left|failed writing file|unexpected pos", re.IGNORECASE)
-_count = itertools.count()
 
 
 @contextlib.contextmanager
@@ -44,7 +36,7 @@ def atomic_write(path: str | os.PathLike[str], *, needed_bytes: int | None = Non
     final = Path(path)
     _check_place(final, needed_bytes)
     sweep_parts(final.parent)
-    part = _part_name(final)
+    part = part_beside(final)
     try:
         with open(part, "xb") as made:
             mode = stat.S_IMODE(os.fstat(made.fileno()).st_mode)
@@ -56,7 +48,7 @@ def atomic_write(path: str | os.PathLike[str], *, needed_bytes: int | None = Non
         os.replace(part, final)
         _flush_folder(final.parent)
     except OSError as error:
-        if error.errno in _FULL_ERRNOS or error.filename in (os.fspath(part), os.fspath(final)):
+        if error.errno in FULL or error.filename in (os.fspath(part), os.fspath(final)):
             raise _translated(error, final, needed_bytes, part) from error
         raise
     except Exception as error:
@@ -68,28 +60,11 @@ def atomic_write(path: str | os.PathLike[str], *, needed_bytes: int | None = Non
             part.unlink(missing_ok=True)
 
 
-def sweep_parts(folder: Path) -> list[Path]:
-    """Removes the ``.<name>.<pid>.part`` files of processes that no longer run; gives what was removed."""
-    removed = []
-    try:
-        entries = [entry for entry in os.scandir(folder) if entry.name.startswith(".") and entry.name.endswith(".part")]
-    except OSError:
-        return []
-    for entry in entries:
-        match = _PART.search(entry.name)
-        # Process ids mean nothing across machines that share a folder, hence the host in the name.
-        if match and match["host"] in (None, _host()) and not _alive(int(match["pid"])):
-            with contextlib.suppress(OSError):
-                os.unlink(entry.path)
-                removed.append(Path(entry.path))
-    return removed
-
-
 def _check_place(final: Path, needed_bytes: int | None) -> None:
-    if len(os.fsencode(final.name)) > _NAME_MAX_BYTES:
+    if len(os.fsencode(final.name)) > NAME_MAX_BYTES:
         raise CheckpointError(
             f"The file name {final.name[:40]!r}... has {len(os.fsencode(final.name))} bytes",
-            expected=f"at most {_NAME_MAX_BYTES}",
+            expected=f"at most {NAME_MAX_BYTES}",
             fix="Choose a shorter name",
         )
     try:
@@ -103,28 +78,6 @@ def _check_place(final: Path, needed_bytes: int | None) -> None:
         raise CheckpointError(f"Cannot write {final}: its folder does not exist", fix=f"Make {final.parent} first")
     if needed_bytes is not None and shutil.disk_usage(final.parent).free < needed_bytes:
         raise _full(final, needed_bytes)
-
-
-def _part_name(final: Path) -> Path:
-    tail = f".{os.getpid()}.{_host()}-{next(_count)}.part"
-    name = final.name
-    if len(os.fsencode(name)) + len(tail) + 1 > _NAME_MAX_BYTES:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    return final.parent / f".{name}{tail}"
-
-
-def _host() -> str:
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # it runs, and is another user's
-    return True
 
 
 def _mode_of(final: Path, default: int) -> int:
@@ -152,9 +105,9 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _translated(error: OSError, final: Path, needed_bytes: int | None, part: Path | None = None) -> CheckpointError:
-    if error.errno in _FULL_ERRNOS:
+    if error.errno in FULL:
         return _full(final, needed_bytes, part)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in DENIED:
         return CheckpointError(
             f"Cannot write {final}: permission denied", fix=f"Give write permission on {final.parent} or save elsewhere"
         )

@@ -14,7 +14,8 @@ from antiphon.cli.terminal import put_json, put_path
 def decode(
     codes: Annotated[str, typer.Argument(metavar="CODES", help="A file that antiphon encode made.")],
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE", help="Where to; suffixes: wav flac ogg opus mp3.")
+        str,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to; suffixes: wav flac ogg opus mp3 m4a aac webm."),
     ],
     model: Annotated[str | None, typer.Option(help="The checkpoint; else the one that the codes name.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best unless told.")] = None,

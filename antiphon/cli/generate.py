@@ -25,7 +25,7 @@ def generate(
             "-o",
             "--output",
             metavar="FILE|FOLDER|-",
-            help="Where to; suffixes: wav flac ogg opus mp3. - is WAV to stdout while it is made.",
+            help="Where to; suffixes: wav flac ogg opus mp3 m4a aac webm. - is WAV to stdout while it is made.",
         ),
     ] = None,
     prompt_file: Annotated[

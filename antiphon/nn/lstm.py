@@ -56,7 +56,7 @@ class ResidualLSTM(nn.Module):
         if not x.shape[-1]:
             return x
         steps = x.permute(2, 0, 1)  # (T, B, C)
-        weight = self.lstm.weight_hh_l0
+        weight = self.lstm.all_weights[0][1]
         large = weight.numel() * weight.element_size() >= _LARGE_BYTES
         if x.device.type == "cpu" and (large or len(steps) <= _FEW_STEPS):
             out = self._one_by_one(steps, state)

@@ -79,7 +79,7 @@ class Composer:
             seed: an int s gives the pieces seeds s, s + 1, ..; a list has one for each; ``None`` draws one.
             continue_from: a path, the bytes of a file, an ``Audio``, or an array at ``sampling_rate`` Hz; one for all
                 prompts, or a list. It is converted to the model's rate and channels, and cut to whole frames.
-            guidance: how strictly the text is followed; the cost of a step halves at 1.
+            guidance: how strictly the text is followed; at 1 and less a step computes half as much.
             temperature, top_k, top_p: shape the chance; both cuts apply, ``top_k=0`` and ``top_p=0`` are off.
             window_seconds: the model sees so much at once; the published ones were trained on 30 s. A longer piece is
                 made in windows, each ``stride_seconds`` behind the one before.

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.checkpoints.atomic_files import atomic_write, sweep_parts
+from antiphon.checkpoints.atomic_files import atomic_write
 from antiphon.errors import CheckpointError
+from antiphon.part_files import sweep_parts
 
 
 def test_the_file_appears_only_at_the_end(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "antiphon"
 
 FLOORS = ("nn", "audio", "text", "codecs", "encoders", "lm", "generation", "checkpoints", "models", "tasks", "cli")
-GROUND = ("errors", "outputs", "batch")
+GROUND = ("errors", "outputs", "batch", "part_files")
 _RANK = {**dict.fromkeys(GROUND, 0), **{floor: number for number, floor in enumerate(FLOORS, 1)}}
 
 # Comparisons and tests may use them; the package never does.

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import antiphon
+from antiphon import part_files
 from antiphon.audio import destination
 from antiphon.audio.clip import Audio
 from antiphon.audio.files import encode, load, read_tags, save
@@ -211,7 +212,7 @@ def test_F118_a_killed_writer_leaves_a_whole_file_and_the_next_one_sweeps(tmp_pa
 def test_F118_only_what_nobody_writes_any_more_is_swept(tmp_path: Path) -> None:
     dead = python("")
     dead.communicate(timeout=60)
-    host = destination._host()
+    host = part_files.host()
     kept = [
         f".a.wav.{os.getpid()}.{host}-7.part",
         f".a.wav.{dead.pid}.00000000-1.part",
