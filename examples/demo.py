@@ -1,4 +1,4 @@
-"""The demo: a model made on the spot, two prompts, one real recording to go on from; sounds and pictures in a folder.
+"""The demo: a model made on the spot, two prompts, a real recording to go on from, a long piece; sounds and pictures.
 
 Run it as ``make demo``, or ``python examples/demo.py [FOLDER]``.
 """
@@ -30,6 +30,7 @@ PACKAGE = "pygame==2.6.1"
 WHEEL = ("--only-binary=:all:", "--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp")
 RECORDING = "pygame/examples/data/house_lo.wav"
 HEARD_SECONDS = 4.0
+LONG_SECONDS = 45.0  # more than one window of 30 s
 
 
 @dataclass
@@ -53,6 +54,7 @@ def main() -> None:
     compose = antiphon.load(make(folder / "checkpoint"))
     made = [composed(compose, folder / f"prompt-{i}.wav", prompt, seed=i) for i, prompt in enumerate(PROMPTS, start=1)]
     made += continued(compose, folder, recording)
+    made.append(streamed(antiphon.load(folder / "checkpoint", quantize="int4"), folder / "long.flac"))
     for one in made:
         draw(one.audio, one.path.with_suffix(".png"), title=one.audio.prompt or one.path.stem)
     print(table(made))
@@ -92,6 +94,19 @@ def continued(compose: Composer, folder: Path, recording: Path) -> list[Made]:
     took_s = time.monotonic() - started
     audio.save(folder / "continuation.wav")
     return [Made(folder / "recording.wav", heard, None), Made(folder / "continuation.wav", audio, took_s)]
+
+
+def streamed(compose: Composer, path: Path) -> Made:
+    """A piece longer than a window, heard while it is made by weights of four bits, and saved at a common loudness."""
+    started = time.monotonic()
+    chunks = []
+    for chunk in compose.stream("slow ambient strings", seconds=LONG_SECONDS, seed=4, chunk_seconds=1.0):
+        if not chunks:
+            print(f"{path.name}: the first second could be heard after {time.monotonic() - started:.2f} s.")
+        chunks.append(chunk)
+    took_s = time.monotonic() - started
+    Audio.join(chunks).save(path, loudness="loudness")
+    return Made(path, Audio.load(path), took_s)
 
 
 def table(made: list[Made]) -> str:
