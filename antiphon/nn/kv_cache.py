@@ -89,6 +89,33 @@ class LayerCache:
         """
         return self.stored.floats(self._dtype)
 
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Rows, heads and width of the columns held; ``None`` before the first write."""
+        if self._keys is None:
+            return None
+        rows, heads, _, width = self._keys.shape
+        return rows, heads, width
+
+    def kept(self, dtype: torch.dtype) -> torch.dtype:
+        """What columns that come in ``dtype`` are kept in."""
+        return self._keys.dtype if self._keys is not None else self._store or dtype
+
+    def room(self, new: Tensor) -> Stored:
+        """All slots, among them free ones for as many columns as ``new`` (B, H, T, D) has, for a writer of its own.
+
+        What it wrote behind the columns held is part of the cache when it was counted.
+        """
+        self._reserve(new, self.length + new.shape[2])
+        if self._keys is None or self._values is None:
+            raise SessionError("this cache holds nothing yet", fix="Write to it first")
+        return Stored(self._keys, self._values, self._key_scales, self._value_scales)
+
+    def count(self, columns: int, dtype: torch.dtype) -> None:
+        """Takes as held the next ``columns``, which came in ``dtype`` and were written into the room."""
+        self.length += columns
+        self._dtype = dtype
+
     def _reserve(self, like: Tensor, slots: int) -> None:
         held = 0 if self._keys is None else self._keys.shape[2]
         if slots <= held:
