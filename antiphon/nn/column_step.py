@@ -7,8 +7,9 @@ decoding, and wherever a layer is not what it was built as: hooked, patched, ada
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,17 +29,16 @@ from antiphon.nn.quantized_linear import QuantizedLinear
 
 _ACTIVATIONS: tuple[tuple[Callable[..., Tensor], str], ...] = ((F.gelu, "gelu"), (F.relu, "relu"))
 
-# The modules whose ``forward`` the kernel stands for, and the names of their parts.
-_PARTS: dict[type, tuple[str, ...]] = {
-    Attention: ("query", "key", "value", "out"),
-    MLP: ("up", "down"),
-    Linear: (),
-    QuantizedLinear: (),
-    nn.LayerNorm: (),
+# The modules whose ``forward`` the kernel stands for, and how to read what they are set to out of their attributes.
+_SETTINGS: dict[type, Callable[[dict[str, Any]], Any]] = {
+    Attention: itemgetter("implementation", "heads", "kv_heads", "head_width", "scale"),
+    MLP: itemgetter("act"),
+    QuantizedLinear: itemgetter("bits", "group_size", "in_features"),
+    nn.LayerNorm: itemgetter("eps"),
 }
 
 # Tensors that are what they hold, which subclasses need not be.
-_TENSORS = (Tensor, nn.Parameter)
+_TENSORS = {Tensor, nn.Parameter}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,50 +103,50 @@ def _decodes(x: Tensor) -> bool:
     )
 
 
-def _modules(stack: nn.Module, layers: Sequence[nn.Module]) -> Iterator[nn.Module | None]:
+def _modules(stack: nn.Module, layers: Sequence[nn.Module]) -> list[nn.Module | None]:
+    modules: list[nn.Module | None] = [stack._modules["norm"]]
     for layer in layers:
-        yield layer
-        for part in layer._modules.values():
-            yield part
+        parts = layer._modules.values()
+        modules.append(layer)
+        modules += parts
+        for part in parts:
             if part is not None:
-                for name in _PARTS.get(type(part), ()):
-                    yield part._modules.get(name)
-    yield stack._modules.get("norm")
+                modules += part._modules.values()
+    return modules
 
 
 def _facts(stack: nn.Module, layers: Sequence[nn.Module]) -> list[Any] | None:
-    """Everything that the stages depend on, or ``None`` where a module does more than its own ``forward``."""
-    facts: list[Any] = []
-    tensors: list[Tensor | None] = []
-    kinds = {*_PARTS, type(layers[0])}
-    for module in _modules(stack, layers):
-        kind = type(module)
-        if module is None or kind not in kinds:
-            return None
-        state = module.__dict__  # not by attribute: modules look those up slowly, and there are hundreds
-        if state["_forward_hooks"] or state["_forward_pre_hooks"] or "forward" in state:
-            return None
-        if state["training"] and state.get("dropout"):
-            return None
-        facts.append(kind)
-        if kind is Attention:
-            facts += state["implementation"], state["heads"], state["kv_heads"], state["head_width"], state["scale"]
-        elif kind is MLP:
-            facts.append(state.get("act"))
-        elif kind is nn.LayerNorm:
-            facts += state["eps"], state["normalized_shape"]
-        elif kind is QuantizedLinear:
-            facts += state["bits"], state["group_size"], state["in_features"]
-        tensors += state["_parameters"].values()
-        tensors += state["_buffers"].values()
-    for tensor in tensors:
-        if tensor is None:
-            facts.append(None)
-        elif type(tensor) not in _TENSORS:
-            return None
-        else:
-            facts.append((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()))
-    return facts
+    """Everything that the stages depend on, or ``None`` where a module does more than its own ``forward``.
+
+    There are hundreds of modules and tensors and a fraction of a millisecond, hence lists and no look at a module by
+    its attributes, which modules are slow to find.
+    """
+    modules = _modules(stack, layers)
+    kinds = list(map(type, modules))
+    if not set(kinds) <= {*_SETTINGS, Linear, type(layers[0])}:
+        return None
+    states = [module.__dict__ for module in modules]
+    if any(s["_forward_hooks"] or s["_forward_pre_hooks"] or "forward" in s for s in states):
+        return None
+    if any(s["training"] and s.get("dropout") for s in states):
+        return None
+    settings = [_SETTINGS[kind](state) for kind, state in zip(kinds, states, strict=True) if kind in _SETTINGS]
+    slots: list[Tensor | None] = []
+    for state in states:
+        slots += state["_parameters"].values()
+        slots += state["_buffers"].values()
+    tensors = [tensor for tensor in slots if tensor is not None]
+    if not set(map(type, tensors)) <= _TENSORS:
+        return None
+    return [
+        kinds,
+        settings,
+        [tensor is None for tensor in slots],
+        [tensor.data_ptr() for tensor in tensors],
+        [tensor.dtype for tensor in tensors],
+        [tensor.shape for tensor in tensors],
+        [tensor.stride() for tensor in tensors],
+    ]
 
 
 def _stages(stack: Any, layers: Sequence[Any], x: Tensor, memory: bool) -> Stages | None:
@@ -191,13 +191,15 @@ def _stepped(stages: Stages, x: Tensor, past: Past) -> Tensor | None:
         return None
     if not (_plain(past.mask, rows, columns + 1) and _plain(past.memory_mask, rows, places)):
         return None
-    for cache, (heads, memory) in zip(caches, stages.attentions, strict=True):
-        if cache.length != (places if memory else columns) or not _takes(cache, x, heads):
-            return None
     stores: list[tuple[Stored, int]] = []
-    for cache, (heads, memory) in zip(caches, stages.attentions, strict=True):
-        new = x.new_empty((rows, heads.key_heads, 0 if memory else 1, heads.width))
-        stores.append((cache.room(new), cache.length + new.shape[2]))
+    uses = list(zip(caches, stages.attentions, strict=True))
+    if not all(
+        cache.length == (places if memory else columns) and _takes(cache, x, heads) for cache, (heads, memory) in uses
+    ):
+        return None
+    for cache, (heads, memory) in uses:
+        new = 0 if memory else 1
+        stores.append((cache.room(x.new_empty((rows, heads.key_heads, new, heads.width))), cache.length + new))
     allowed = [None if mask is None else mask.allowed for mask in (past.mask, past.memory_mask)]
     out = stages.step(x.contiguous(), stores, allowed)
     if out is not None:

@@ -73,29 +73,39 @@ inline Floats exponential(Floats x) {
     return reinterpret_cast<Floats>(scaled & ~(x <= -87.0f));  // NaN is not below, and stays
 }
 
-inline float masked(const Attention& a, float score, int64_t place) {
-    if (a.mask_kind == kAllowed)
-        return static_cast<const uint8_t*>(a.mask)[place] ? score : -std::numeric_limits<float>::infinity();
-    return a.mask_kind == kAdded ? score + static_cast<const float*>(a.mask)[place] : score;
+void mask(const Attention& a, int64_t batch, int64_t head, float* scores) {
+    int64_t place = batch * a.mask_batch_stride + head * a.mask_head_stride;
+    for (int64_t slot = 0; slot < a.slots; ++slot, place += a.mask_slot_stride)
+        if (a.mask_kind == kAdded)
+            scores[slot] += static_cast<const float*>(a.mask)[place];
+        else if (!static_cast<const uint8_t*>(a.mask)[place])
+            scores[slot] = -std::numeric_limits<float>::infinity();
 }
 
+// `to` has room for three slots more than there are.
 template <class Column, int VECTORS>
 void scores(const Attention& a, int64_t batch, int64_t head, const float* query, float* to) {
     const int64_t group = head / a.groups;
     const char* key = a.keys.numbers + (batch * a.keys.batch_stride + group * a.keys.head_stride) * Column::kBytes;
-    const float* scales =
-        a.keys.scales ? a.keys.scales + batch * a.keys.scale_batch_stride + group * a.keys.scale_head_stride : nullptr;
     const int64_t step = a.keys.slot_stride * Column::kBytes;
-    int64_t place = batch * a.mask_batch_stride + head * a.mask_head_stride;
     const int vectors = VECTORS ? VECTORS : static_cast<int>(a.width / kLanes);
-    for (int64_t slot = 0; slot < a.slots; ++slot, key += step, place += a.mask_slot_stride) {
-        Floats dot = {};
+    for (int64_t slot = 0; slot < a.slots; slot += 4) {
+        Floats dots[4] = {};
+#pragma GCC unroll 4
+        for (int s = 0; s < 4; ++s) {
+            if (slot + s >= a.slots) break;
 #pragma GCC unroll 8
-        for (int v = 0; v < vectors; ++v)
-            dot += load<Floats>(query + v * kLanes) * Column::at(key + v * kLanes * Column::kBytes);
-        float score = sum(dot);
-        to[slot] = masked(a, scales ? score * scales[slot] : score, place);
+            for (int v = 0; v < vectors; ++v)
+                dots[s] += load<Floats>(query + v * kLanes) * Column::at(key + s * step + v * kLanes * Column::kBytes);
+        }
+        sums(dots, to + slot);
+        key += 4 * step;
     }
+    if (a.keys.scales) {
+        const float* scales = a.keys.scales + batch * a.keys.scale_batch_stride + group * a.keys.scale_head_stride;
+        for (int64_t slot = 0; slot < a.slots; ++slot) to[slot] *= scales[slot];
+    }
+    if (a.mask_kind != kNoMask) mask(a, batch, head, to);
 }
 
 // The scores become weights that are still to be divided by their sum, which is returned.
@@ -115,20 +125,20 @@ float softened(float* scores, int64_t slots) {
 }
 
 template <class Column, int VECTORS>
-void weighted(const Attention& a, int64_t batch, int64_t head, const float* weights, float total) {
+void weighted(const Attention& a, int64_t batch, int64_t head, float* weights, float total) {
     const int64_t group = head / a.groups;
     const char* value =
         a.values.numbers + (batch * a.values.batch_stride + group * a.values.head_stride) * Column::kBytes;
-    const float* scales =
-        a.values.scales ? a.values.scales + batch * a.values.scale_batch_stride + group * a.values.scale_head_stride
-                        : nullptr;
+    if (a.values.scales) {
+        const float* scales = a.values.scales + batch * a.values.scale_batch_stride + group * a.values.scale_head_stride;
+        for (int64_t slot = 0; slot < a.slots; ++slot) weights[slot] *= scales[slot];
+    }
     const int64_t step = a.values.slot_stride * Column::kBytes;
     const int vectors = VECTORS ? VECTORS : static_cast<int>(a.width / kLanes);
     Floats sums[VECTORS ? VECTORS : kMostVectors] = {};
     for (int64_t slot = 0; slot < a.slots; ++slot, value += step) {
-        Floats weight = all(scales ? weights[slot] * scales[slot] : weights[slot]);
 #pragma GCC unroll 8
-        for (int v = 0; v < vectors; ++v) sums[v] += weight * Column::at(value + v * kLanes * Column::kBytes);
+        for (int v = 0; v < vectors; ++v) sums[v] += weights[slot] * Column::at(value + v * kLanes * Column::kBytes);
     }
     const float share = total == 0.0f ? 0.0f : 1.0f / total;
     for (int v = 0; v < vectors; ++v) {
