@@ -24,6 +24,7 @@ from antiphon.nn.linear import Linear
 from antiphon.nn.masks import Mask
 from antiphon.nn.mlp import MLP
 from antiphon.nn.native.attention import Stored
+from antiphon.nn.native.library import native
 from antiphon.nn.native.stack import MOST_ROWS, STORES, Heads, Norm, Stages, Weights
 from antiphon.nn.quantized_linear import QuantizedLinear
 
@@ -76,7 +77,7 @@ def column_step(stack: nn.Module, layers: Sequence[nn.Module], x: Tensor, past: 
         stack: with ``layers``, all plain, and ``norm``.
         x: (B, 1, D). past: written to.
     """
-    if not _decodes(x):
+    if not _decodes(x) or _is_wide(layers[0], x) or native() is None:
         return None
     facts = _facts(stack, layers)
     if facts is None:
@@ -101,6 +102,11 @@ def _decodes(x: Tensor) -> bool:
         and not torch_module._global_forward_hooks
         and not torch_module._global_forward_pre_hooks
     )
+
+
+def _is_wide(layer: Any, x: Tensor) -> bool:
+    # float32 weights are read fast enough by the layers, and should not pay for a look at all of them
+    return x.dtype is torch.float32 and type(getattr(layer.attention, "query", None)) is Linear
 
 
 def _modules(stack: nn.Module, layers: Sequence[nn.Module]) -> list[nn.Module | None]:
@@ -198,8 +204,9 @@ def _stepped(stages: Stages, x: Tensor, past: Past) -> Tensor | None:
     ):
         return None
     for cache, (heads, memory) in uses:
-        new = 0 if memory else 1
-        stores.append((cache.room(x.new_empty((rows, heads.key_heads, new, heads.width))), cache.length + new))
+        if not memory and not cache.free:
+            cache.reserve(x.new_empty((rows, heads.key_heads, 1, heads.width)))
+        stores.append((cache.slots, cache.length if memory else cache.length + 1))
     allowed = [None if mask is None else mask.allowed for mask in (past.mask, past.memory_mask)]
     out = stages.step(x.contiguous(), stores, allowed)
     if out is not None:

@@ -418,6 +418,11 @@ def test_dropout_in_one_layer_goes_by_the_layers(answers: list[bool]) -> None:
         lambda model: setattr(model.layers[1], "mlp_norm", nn.Identity()),
         lambda model: setattr(model, "norm", nn.LayerNorm(WIDTH, elementwise_affine=False)),
         lambda model: model.layers[1].mlp_norm.double(),
+        lambda model: setattr(model.layers[2].mlp, "down", QuantizedLinear.of(noise(WIDTH, WIDTH), bits=4)),
+        lambda model: setattr(model.layers[2].attention, "key", QuantizedLinear.of(noise(32, WIDTH), bits=4)),
+        lambda model: setattr(model.layers[1].mlp, "up", QuantizedLinear.of(noise(128, WIDTH), bits=4, group_size=24)),
+        lambda model: setattr(model.layers[1].mlp, "up", Linear(WIDTH, 2 * WIDTH, bias=False)),
+        lambda model: setattr(model.layers[0].attention, "query", Linear(WIDTH, WIDTH, bias=False)),
     ],
 )
 def test_other_layers_go_by_their_own_code(answers: list[bool], change: Any) -> None:
