@@ -89,6 +89,43 @@ class LayerCache:
         """
         return self.stored.floats(self._dtype)
 
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Rows, heads and width of the columns held; ``None`` before the first write."""
+        if self._keys is None:
+            return None
+        rows, heads, _, width = self._keys.shape
+        return rows, heads, width
+
+    def kept(self, dtype: torch.dtype) -> torch.dtype:
+        """What columns that come in ``dtype`` are kept in."""
+        return self._keys.dtype if self._keys is not None else self._store or dtype
+
+    @property
+    def free(self) -> int:
+        """Slots that a writer of its own may write to without ``reserve``."""
+        return 0 if self._keys is None else self._keys.shape[2] - self.length
+
+    def reserve(self, new: Tensor) -> None:
+        """Makes room for as many columns as ``new`` (B, H, T, D) has."""
+        self._reserve(new, self.length + new.shape[2])
+
+    @property
+    def slots(self) -> Stored:
+        """All slots, the free ones too; what is written there is part of the cache when it was counted.
+
+        Raises:
+            SessionError: nothing was written or reserved yet.
+        """
+        if self._keys is None or self._values is None:
+            raise SessionError("this cache holds nothing yet", fix="Write to it first")
+        return Stored(self._keys, self._values, self._key_scales, self._value_scales)
+
+    def count(self, columns: int, dtype: torch.dtype) -> None:
+        """Takes as held the next ``columns`` slots, written by another with numbers that came in ``dtype``."""
+        self.length += columns
+        self._dtype = dtype
+
     def _reserve(self, like: Tensor, slots: int) -> None:
         held = 0 if self._keys is None else self._keys.shape[2]
         if slots <= held:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from antiphon.nn.attention import Attention
+from antiphon.nn.column_step import Past, column_step
 from antiphon.nn.kv_cache import EncoderDecoderCache, KVCache, LayerCache
 from antiphon.nn.masks import Mask
 
@@ -63,6 +64,17 @@ class Context:
             return None, None
         memory = self.cache.memory(index) if isinstance(self.cache, EncoderDecoderCache) else None
         return self.cache.layer(index), memory
+
+    def past(self, layers: int) -> Past | None:
+        """What a column looks at in a stack of ``layers``, once all that stays the same lies in the caches."""
+        if self.cache is None or not layers or self.head_mask is not None or self.memory_head_mask is not None:
+            return None
+        caches = [self.caches(index) for index in range(layers)]
+        own = [cache for cache, _ in caches if cache is not None]
+        if self.memory is None:
+            return Past(own, self.mask)
+        memories = [cache for _, cache in caches if cache is not None]
+        return Past(own, self.mask, memories, self.memory_mask) if len(memories) == layers else None
 
 
 class TransformerLayer(nn.Module):
@@ -138,10 +150,22 @@ class Transformer(nn.Module):
         self.layerdrop = layerdrop
         self.gradient_checkpointing = False
 
+    def _one_column(self, x: Tensor, context: Context) -> Tensor | None:
+        """The next column at once, where it can be had so."""
+        past = context.past(len(self.layers)) if x.shape[1] == 1 else None
+        layers = list(self.layers) if past else []
+        if past is None or not all(type(layer) is TransformerLayer for layer in layers):
+            return None
+        return column_step(self, layers, x, past)
+
     def forward(self, x: Tensor, context: Context, record: Record | None = None) -> Tensor:
         """(B, T, D) to (B, T, D), normalised; ``record`` is filled in place."""
         record = record or Record()
         context.need_weights = record.attentions is not None
+        if record.hidden_states is None and not context.need_weights and not self.training:
+            stepped = self._one_column(x, context)
+            if stepped is not None:
+                return stepped
         for index, layer in enumerate(self.layers):
             if record.hidden_states is not None:
                 record.hidden_states.append(x)

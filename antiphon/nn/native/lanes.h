@@ -51,6 +51,24 @@ static inline float sum(Floats v) {
 #endif
 }
 
+// The sums of four vectors at once, which takes half the steps of one after the other.
+static inline void sums(const Floats vectors[4], float to[4]) {
+#ifdef ANTIPHON_AVX512
+    const auto pair = [](Floats a, Floats b) {
+        const __m512 x = reinterpret_cast<__m512>(a), y = reinterpret_cast<__m512>(b);
+        return _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y)));
+    };
+    const __m512d x = pair(vectors[0], vectors[1]), y = pair(vectors[2], vectors[3]);
+    const __m512 four = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                                      _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+    const __m512 half = _mm512_add_ps(four, _mm512_shuffle_f32x4(four, four, 0x4e));
+    const __m512 whole = _mm512_add_ps(half, _mm512_shuffle_f32x4(half, half, 0xb1));
+    _mm_storeu_ps(to, _mm512_castps512_ps128(whole));
+#else
+    for (int i = 0; i < 4; ++i) to[i] = sum(vectors[i]);
+#endif
+}
+
 static inline float from_bfloat16(uint16_t half) {
     uint32_t bits = static_cast<uint32_t>(half) << 16;
     float value;

@@ -41,6 +41,7 @@ _SIGNATURES = {
         *(_count, _count, _place, _place, _kind),  # inputs, outputs; bias; out; threads
     ],
     "antiphon_attend": [_place, _kind, _kind],  # the task; kind of what is stored; threads
+    "antiphon_step": [_place],  # the step
     "antiphon_store": [_place, _kind, _place, _place, _place, _place, _place, _place],
 }
 
