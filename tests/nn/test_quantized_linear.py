@@ -122,8 +122,9 @@ def test_layers_side_by_side_are_one_product_with_the_same_numbers() -> None:
         assert layers[1].codes.data_ptr() == layers[0].codes.data_ptr() + layers[0].codes.numel()
         assert layers[1].scales.data_ptr() == layers[0].scales.data_ptr() + 2 * layers[0].scales.numel()
         together = stacked_linear(x, layers)
+    # torch, where there is no kernel, may sum a wider product in another order
     for one, other in zip(alone, together, strict=True):
-        assert torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_layers_of_different_kinds_stay_alone() -> None:
