@@ -130,9 +130,17 @@ def resolved(
 
 
 def special_tokens(config: GenerationConfig, vocabulary: int) -> tuple[int, int]:
-    """The start and the pad token, each falling back on the other, on bos, and on the row after the codes."""
+    """The start and the pad token, each falling back on the other, on bos, and on the row after the codes.
+
+    Raises:
+        ParamError: a start token without an embedding.
+    """
     start, pad, bos = config.decoder_start_token_id, config.pad_token_id, config.bos_token_id
     start = next(t for t in (start, bos, pad, vocabulary) if t is not None)
+    if not 0 <= start <= vocabulary:  # no embedding: looking it up would end a process's use of a GPU
+        raise ParamError(
+            f"the start token {start} (decoder_start_token_id, else bos_token_id)", expected=f"0 to {vocabulary}"
+        )
     return start, pad if pad is not None else start
 
 

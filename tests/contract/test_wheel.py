@@ -59,7 +59,8 @@ for name in antiphon.__all__:
 import torch
 
 config = antiphon.MusicgenDecoderConfig(
-    vocab_size=16, hidden_size=64, num_hidden_layers=1, num_attention_heads=2, ffn_dim=64, pad_token_id=16
+    vocab_size=16, hidden_size=64, num_hidden_layers=1, num_attention_heads=2, ffn_dim=64, pad_token_id=16,
+    bos_token_id=16,
 )
 model = antiphon.MusicgenForCausalLM(config).eval()
 logits = model(torch.full((4, 3), 16)).logits

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import antiphon
+from antiphon.errors import ParamError
 from antiphon.models.musicgen import MusicgenUnconditionalInput
 
 from .conftest import Pair
@@ -365,3 +366,8 @@ def test_the_standalone_decoder_needs_no_start_token_and_no_prompt(mono: Pair) -
     out = decoder.generate(do_sample=True, max_new_tokens=10, seed=1, guidance_scale=1.0, num_return_sequences=3, **ASK)
     assert out.sequences.shape == (3, 4, 7)
     assert out.seeds == [1, 2, 3]
+
+
+def test_a_start_token_without_an_embedding_is_refused_by_name(mono: Pair) -> None:
+    with pytest.raises(ParamError, match=r"start token 65 .*Expected 0 to 64"):
+        mono.ours.decoder.generate(max_new_tokens=8, decoder_start_token_id=CODES + 1)
