@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,8 +58,8 @@ def chain_push(layers: Iterable[nn.Module], x: Tensor, states: Sequence[Any], *,
     for layer, state in zip(layers, states, strict=True):
         if isinstance(layer, nn.ELU):
             x, ours = F.elu(x, layer.alpha, inplace=ours), True
-        elif isinstance(layer, Streamed):
-            x, ours = layer.push(x, state, last=last), True
+        elif state is not None:
+            x, ours = cast(Streamed, layer).push(x, state, last=last), True
     return x
 
 

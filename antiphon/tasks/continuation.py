@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import numbers
 import os
@@ -34,8 +35,12 @@ class Clip:
 
     def record(self, rate_hz: int) -> dict[str, Any]:
         """What identifies the recording: its name, its length and a digest of its samples."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.samples).tobytes()).hexdigest()
-        return {"name": self.name, "seconds": self.length_samples / rate_hz, "sha256": digest}
+        return {"name": self.name, "seconds": self.length_samples / rate_hz, "sha256": self._digest}
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        # every chunk of a stream carries it
+        return hashlib.sha256(np.ascontiguousarray(self.samples).tobytes()).hexdigest()
 
 
 def clips_of(
