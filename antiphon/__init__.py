@@ -42,6 +42,8 @@ _NAMES: dict[str, str] = {
     "MusicgenDecoderConfig": "antiphon.models.musicgen",
     "MusicgenForCausalLM": "antiphon.models.musicgen",
     "MusicgenForConditionalGeneration": "antiphon.models.musicgen",
+    "MusicgenMelodyFeatureExtractor": "antiphon.models.musicgen_melody_features",
+    "MusicgenMelodyProcessor": "antiphon.models.musicgen_melody_processor",
     "MusicgenModel": "antiphon.models.musicgen",
     "MusicgenProcessor": "antiphon.models.musicgen_processor",
     "Pipeline": "antiphon.models.pipelines",
