@@ -101,7 +101,7 @@ class MelodyHearing:
         if self.text_mask is not None and not bool(self.text_mask.all()):
             mask = torch.cat([self.text_mask.new_ones(melody.shape[:2]), self.text_mask], dim=1)
             mask = torch.cat([mask, mask]) if self.guided else mask
-        return Conditions(states, mask, in_front=True, own_places=True)
+        return Conditions(states, mask, in_front=True, own_places=self.text_mask is not None)
 
     def _null(self) -> Tensor:
         rows, classes = len(self.text), self.model.config.num_chroma
