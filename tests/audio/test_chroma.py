@@ -96,6 +96,12 @@ def test_F043_silence_is_the_first_class() -> None:
     assert (strongest(chroma(torch.zeros(50000), RATE_HZ))[:, 0] == 1).all()
 
 
+def test_what_is_nearly_silent_is_not_blown_up_and_keeps_its_class() -> None:
+    whisper = chroma(1e-6 * tone(0), RATE_HZ)
+    assert 0 < whisper.max() < 0.1
+    assert (strongest(whisper).argmax(-1) == 9).all()
+
+
 def test_of_equally_strong_classes_the_first_counts() -> None:
     strengths = torch.tensor([[0.0, 1.0, 0.5, 1.0], [0.2, 0.1, 0.0, 0.3]])
     assert strongest(strengths).tolist() == [[0, 1, 0, 0], [0, 0, 0, 1]]
