@@ -59,7 +59,7 @@ def stand_ins() -> Iterator[None]:
         mock.patch.object(conditioners, "T5Tokenizer", Absent),
         mock.patch.object(conditioners, "T5EncoderModel", Absent),
         mock.patch.dict(conditioners.T5Conditioner.MODELS_DIMS, {"t5-base": TEXT_WIDTH}),
-        mock.patch("demucs.pretrained.get_model", lambda name: Absent(), create=True),
+        mock.patch("demucs.pretrained.get_model", Absent.from_pretrained, create=True),
         mock.patch.object(chroma.filters, "chroma", filter_bank, create=True),
         mock.patch.object(torch, "load", functools.partial(torch.load, weights_only=False)),
     ):
@@ -95,7 +95,11 @@ def language_model_config(kind: str) -> DictConfig:
         "dataset": {"batch_size": 192, "segment_duration": 30, "train": {"merge_text_p": 0.25}},
         "optim": {"lr": 1e-4, "ema": {"use": True, "updates": "${optim.updates_per_epoch}"}},
         "classifier_free_guidance": {"training_dropout": 0.3, "inference_coef": 3.0},
-        "attribute_dropout": {"args": {"active_on_eval": False}, "text": {}, "wav": {"self_wav": 0.5} if melody else {}},
+        "attribute_dropout": {
+            "args": {"active_on_eval": False},
+            "text": {},
+            "wav": {"self_wav": 0.5} if melody else {},
+        },
         "fuser": {
             "cross_attention_pos_emb": False,
             "cross_attention_pos_emb_scale": 1,
@@ -197,7 +201,13 @@ def make(kind: str) -> None:
     tiny.half_exact(model)
     codec = trained_codec() if kind in ("mono", "melody") else None
     state = {name: tensor.half() for name, tensor in model.state_dict().items()}
-    run = {"best_state": {"model": state}, "fsdp_best_state": {}, "xp.cfg": config, "epoch": 3, "history": [{"ce": 3.5}]}
+    run = {
+        "best_state": {"model": state},
+        "fsdp_best_state": {},
+        "xp.cfg": config,
+        "epoch": 3,
+        "history": [{"ce": 3.5}],
+    }
     run_file = folder / "checkpoint.th"
     torch.save(run, run_file)
     with stand_ins():

@@ -102,9 +102,8 @@ def xp_of_codec(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if values.get("chunk_length_s") is not None:
         raise ParamError("a codec that works in segments", expected="one that audiocraft has, which takes sounds whole")
-    rate_hz, ratios = values["sampling_rate"], list(values["upsampling_ratios"])
+    rate_hz, ratios = values["sampling_rate"], values["upsampling_ratios"]
     bits = math.log2(values["codebook_size"]) * math.ceil(rate_hz / math.prod(ratios))
-    causal = bool(values["use_causal_conv"])
     return {
         "device": "cpu",
         "dtype": "float32",
@@ -117,23 +116,10 @@ def xp_of_codec(values: Mapping[str, Any]) -> dict[str, Any]:
             "quantizer": "rvq",
             "sample_rate": rate_hz,
             "channels": values["audio_channels"],
-            "causal": causal,
+            "causal": bool(values["use_causal_conv"]),
             "renormalize": bool(values["normalize"]),
         },
-        "seanet": {theirs: values[ours] for theirs, ours in _SIZES.items()}
-        | {key: wanted for key, (wanted, _) in _SEANET.items()}
-        | {
-            "ratios": ratios,
-            "norm": values["norm_type"],
-            "pad_mode": values["pad_mode"],
-            "true_skip": not values["use_conv_shortcut"],
-            "causal": causal,
-            "decoder": {
-                "trim_right_ratio": values["trim_right_ratio"],
-                "final_activation": None,
-                "final_activation_params": None,
-            },
-        },
+        "seanet": _seanet(values),
         "rvq": {
             "n_q": int(1000 * values["target_bandwidths"][-1] // bits),
             "q_dropout": False,
@@ -144,6 +130,23 @@ def xp_of_codec(values: Mapping[str, Any]) -> dict[str, Any]:
             "threshold_ema_dead_code": 2,
             "orthogonal_reg_weight": 0.0,
             "orthogonal_reg_active_codes_only": False,
+        },
+    }
+
+
+def _seanet(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{theirs: values[ours] for theirs, ours in _SIZES.items()},
+        **{key: wanted for key, (wanted, _) in _SEANET.items()},
+        "ratios": list(values["upsampling_ratios"]),
+        "norm": values["norm_type"],
+        "pad_mode": values["pad_mode"],
+        "true_skip": not values["use_conv_shortcut"],
+        "causal": bool(values["use_causal_conv"]),
+        "decoder": {
+            "trim_right_ratio": values["trim_right_ratio"],
+            "final_activation": None,
+            "final_activation_params": None,
         },
     }
 

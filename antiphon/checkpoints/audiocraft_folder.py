@@ -55,6 +55,11 @@ class Elsewhere:
         }
         return cls(**named, access={key: access[key] for key in _SHARED_ACCESS if key in access})
 
+    def given(self) -> list[str]:
+        """The parts that the caller placed, as arguments."""
+        named = {"text_encoder": self.text_encoder, "codec": self.codec}
+        return [f"{key}={os.fspath(place)!r}" for key, place in named.items() if place is not None]
+
 
 class AudiocraftFolder:
     """audiocraft's files, and where the rest is.
@@ -66,26 +71,32 @@ class AudiocraftFolder:
 
     def __init__(self, language_model: Path | None, codec: Path | None, elsewhere: Elsewhere | None = None) -> None:
         self.language_model = language_model
-        self.codec = codec
         self.elsewhere = elsewhere or Elsewhere()
+        given = _codec_file_in(self.elsewhere.codec)
+        self._codec_elsewhere = self.elsewhere.codec if given is None else None
+        self.codec = codec if given is None else given
 
     @classmethod
     def found(cls, place: Path, elsewhere: Elsewhere | None = None) -> Self | None:
-        """The checkpoint in a folder, or that of one file with its codec beside it; ``None`` for another layout.
+        """The checkpoint in a folder; ``None`` where it has a ``config.json``, and is so of the documents' layout."""
+        return None if (place / CONFIG_NAME).exists() else cls.within(place, elsewhere)
 
-        A folder that has a ``config.json`` too is of the documents' layout.
-        """
+    @classmethod
+    def within(cls, place: Path, elsewhere: Elsewhere | None = None) -> Self | None:
+        """The checkpoint in a folder, whatever else is there, or of one file and the codec beside it; else ``None``."""
         if place.is_file():
             beside = place.parent / CODEC_FILE
             return cls(place, beside if beside.exists() and beside != place else None, elsewhere)
-        if (place / CONFIG_NAME).exists():
-            return None
         names = (LANGUAGE_MODEL_FILE, TRAINING_FILE)
         model = next((place / name for name in names if os.path.lexists(place / name)), None)
         codec = place / CODEC_FILE if os.path.lexists(place / CODEC_FILE) else None
         return cls(model, codec, elsewhere) if model or codec else None
 
     # what the documents' files would hold
+
+    def model_type(self) -> str:
+        """Of the configuration."""
+        return CODEC_TYPE if self.language_model is None else self._told().model_type
 
     def config(self) -> dict[str, Any]:
         """The values of ``config.json``; weights that are stored in several precisions are float32 together.
@@ -100,7 +111,7 @@ class AudiocraftFolder:
             "model_type": told.model_type,
             "text_encoder": self._text_values(told),
             "audio_encoder": self._codec_values(told),
-            "decoder": told.decoder,
+            "decoder": {**told.decoder, "dtype": "float32"},
             "dtype": "float32",
         }
         if told.model_type == MELODY:
@@ -154,15 +165,15 @@ class AudiocraftFolder:
         Raises:
             CheckpointError: a file is missing, damaged or unsafe, or another checkpoint cannot be reached.
         """
-        files: list[WeightFile] = []
-        try:
-            for file in self._files(part):
-                files.append(file)
-        except BaseException:
-            for file in files:
-                file.close()
-            raise
-        return Weights(files)
+        return _opened(self._files(part))
+
+    def open_own(self) -> Weights:
+        """The weights in audiocraft's own files, under the documents' names.
+
+        Raises:
+            CheckpointError: as ``open``.
+        """
+        return _opened(self._own_files())
 
     def _files(self, part: str) -> Iterator[WeightFile]:
         if self.language_model is None:
@@ -171,10 +182,9 @@ class AudiocraftFolder:
         trained_text = False
         told = self._told()
         if not part.startswith(AUDIO_ENCODER):
-            model = AudiocraftFile(self.language_model)
-            named = RenamedFile(model, pieces_of(model.infos, LANGUAGE_MODEL))
-            trained_text = any(name.startswith(TEXT_ENCODER) for name in named.infos)
-            yield named
+            model = self._language_model_file(self.language_model)
+            trained_text = any(name.startswith(TEXT_ENCODER) for name in model.infos)
+            yield model
         if not part or part.startswith(AUDIO_ENCODER):
             borrowed = self._borrowed_codec(told)
             if borrowed is None:
@@ -183,6 +193,17 @@ class AudiocraftFolder:
                 yield from borrowed.open()
         if (not part or part.startswith(TEXT_ENCODER)) and not trained_text:
             yield from self._text_encoder(told).open(without=_UNUSED)
+
+    def _own_files(self) -> Iterator[WeightFile]:
+        if self.language_model is not None:
+            yield self._language_model_file(self.language_model)
+        if self.codec is not None and self._borrowed_codec(None) is None:
+            yield self._codec_file("" if self.language_model is None else AUDIO_ENCODER)
+
+    @staticmethod
+    def _language_model_file(path: Path) -> RenamedFile:
+        file = AudiocraftFile(path)
+        return RenamedFile(file, pieces_of(file.infos, LANGUAGE_MODEL))
 
     # the parts
 
@@ -210,12 +231,12 @@ class AudiocraftFolder:
 
     def _text_values(self, told: LanguageModelValues) -> dict[str, Any]:
         if self.elsewhere.text_encoder is None:
-            return KNOWN[told.text_encoder]
+            return {**KNOWN[told.text_encoder], "dtype": "float32"}
         return self._text_encoder(told).values()
 
     def _borrowed_codec(self, told: LanguageModelValues | None) -> BorrowedPart | None:
         """The codec where it is not in a file of audiocraft's."""
-        name: Any = self.elsewhere.codec
+        name: Any = self._codec_elsewhere
         if name is None and self.codec is not None:
             with closing(AudiocraftFile(self.codec)) as file:
                 name = file.pretrained
@@ -258,3 +279,26 @@ class AudiocraftFolder:
         if self.codec is None:
             raise CheckpointError(f"{self.language_model} has no {CODEC_FILE} beside it", fix="Put it there")
         return self.codec
+
+
+def _codec_file_in(place: str | os.PathLike[str] | None) -> Path | None:
+    """audiocraft's own codec file at a place, the file itself or a folder of audiocraft's; ``None`` for others."""
+    if place is None:
+        return None
+    path = Path(place).expanduser()
+    if path.is_file():
+        return path
+    return path / CODEC_FILE if (path / CODEC_FILE).is_file() and not (path / CONFIG_NAME).exists() else None
+
+
+def _opened(files: Iterator[WeightFile]) -> Weights:
+    """The files together; those that were opened are closed where the next one fails."""
+    opened: list[WeightFile] = []
+    try:
+        for file in files:
+            opened.append(file)
+    except BaseException:
+        for file in opened:
+            file.close()
+        raise
+    return Weights(opened)

@@ -39,8 +39,8 @@ LANGUAGE_MODEL = KeyTable(
     ]
 )
 
-# Computed from the configuration by whoever needs it: the window of the chroma's spectrum.
-_COMPUTED = re.compile(rf"{re.escape(_CONDITIONERS)}\.self_wav\.chroma\.")
+# Computed from the configuration by whoever needs it, and stored all the same: the window of the chroma's spectrum.
+CHROMA_WINDOW = f"{_CONDITIONERS}.self_wav.chroma.spec.window"
 # Where torch's own attention was trained instead of audiocraft's, its weights are one level deeper.
 _DEEPER = re.compile(r"(?<=\.)(self_attn|cross_attention)\.mha\.")
 
@@ -82,7 +82,7 @@ def pieces_of(stored: Iterable[str], table: KeyTable) -> dict[str, Piece]:
     """
     found: dict[str, Piece] = {}
     for name in stored:
-        if _COMPUTED.match(name):
+        if name == CHROMA_WINDOW:
             continue
         ours = table.ours(_DEEPER.sub(r"\1.", name))
         head = ours.removesuffix(_FUSED)
@@ -111,6 +111,11 @@ def left_over(stored: Iterable[str], pieces: Mapping[str, Piece]) -> list[str]:
     """The stored names that the documents have no name for."""
     used = {piece.name for piece in pieces.values()}
     return [name for name in stored if name not in used]
+
+
+def plain_name(stored: str) -> str:
+    """A stored name in the spelling that ``stored_from`` gives."""
+    return _older_weight_norm(_DEEPER.sub(r"\1.", stored))
 
 
 def _older_weight_norm(name: str) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from antiphon.errors import ConfigError
 
 _LIMIT_CHARACTERS = 1 << 20  # published ones have some 10 000
@@ -28,7 +26,7 @@ class XpConfig:
     def __init__(self, values: Mapping[str, Any], source: Path, text: str | None = None) -> None:
         self._values = values
         self.source = source
-        self.text = to_yaml(values) if text is None else text
+        self._text = text
 
     @classmethod
     def of_text(cls, text: str, source: Path) -> XpConfig:
@@ -42,9 +40,11 @@ class XpConfig:
             raise ConfigError(
                 f"{source}: xp.cfg has {len(text)} characters", expected=f"at most {_LIMIT_CHARACTERS} of them"
             )
+        from antiphon.checkpoints.plain_yaml import from_yaml
+
         try:
-            values = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            values = from_yaml(text)
+        except (RecursionError, ValueError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ConfigError(
                 f"{source}: xp.cfg is no plain YAML: {reason}", expected="the configuration of a training run"
@@ -52,6 +52,13 @@ class XpConfig:
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: xp.cfg is a {type(values).__name__}", expected="a mapping of names")
         return cls(values, source, text)
+
+    @property
+    def text(self) -> str:
+        """Its YAML, as it was stored where it was text."""
+        from antiphon.checkpoints.plain_yaml import to_yaml
+
+        return to_yaml(self._values) if self._text is None else self._text
 
     def get(self, name: str, default: Any = _ABSENT) -> Any:
         """The value called ``name``, dots between its parts; ``default`` where it is absent.
@@ -132,25 +139,3 @@ class XpConfig:
                 expected="a value, or a reference to one in the same file, such as ${sample_rate}",
             )
         return found
-
-
-def to_yaml(values: Mapping[str, Any]) -> str:
-    """The YAML of plain values, in the order they have."""
-    text: str = yaml.dump(dict(values), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
-    return text
-
-
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is untyped
-    """Refuses aliases, as a file that was written by a program needs none."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """The next node."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it uses aliases")
-        return super().compose_node(parent, index)
-
-
-class _PlainDumper(yaml.SafeDumper):  # type: ignore[misc]
-    def ignore_aliases(self, data: Any) -> bool:
-        """Equal objects are written out each time."""
-        return True
