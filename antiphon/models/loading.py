@@ -89,15 +89,14 @@ def load(
     """The body of ``PreTrainedModel.from_pretrained``, which documents it."""
     access = {key: kwargs.pop(key) for key in HUB_ACCESS if key in kwargs}
     options = Options(**{f.name: kwargs.pop(f.name) for f in fields(Options) if f.name in kwargs})
-    folder = hub.fetched(name, use_safetensors=options.use_safetensors, **access)
-    checkpoint = CheckpointFolder(folder, Elsewhere.taken_from(kwargs, access))
+    fetched = hub.fetched(name, use_safetensors=options.use_safetensors, **access)
+    checkpoint = CheckpointFolder(fetched, Elsewhere.taken_from(kwargs, access))
     cls = _class_for(cls, checkpoint)
     values = checkpoint.values() if config is None or checkpoint.has_values else {}
     made, prefix = _configured(cls, values, config, kwargs, name=str(name))
-    if options.attn_implementation is not None:
-        made._attn_implementation = _one_implementation(options.attn_implementation)
-    stated = stated_in(values or made.to_dict(), str(folder))
-    plan = settled(options.rounding, stated, str(folder))
+    made._attn_implementation = _one_implementation(options.attn_implementation, made)
+    stated = stated_in(values or made.to_dict(), str(fetched))
+    plan = settled(options.rounding, stated, str(fetched))
     with checkpoint.weights(prefix, variant=options.variant, use_safetensors=options.use_safetensors) as weights:
         dtype = _chosen_dtype(options, made, weights, plan)
         model = _on_meta(cls, made)
@@ -108,11 +107,10 @@ def load(
         if stated is not None:
             make_room(model, stated, stored)
         info = fit(model, weights, stored, options.strict, options.ignore_mismatched_sizes)
-        left_out = {n for kind in info for n in kind}
-        check_filled(model, left_out)
+        check_filled(model, left_out := {n for kind in info for n in kind})
         if plan is not None and stated is None:
             round_layers(model, plan, _reader(weights, stored), left_out=left_out)
-        views = _views(model, weights, stored, dtype, left_out) if _may_map(folder, options) else {}
+        views = _views(model, weights, stored, dtype, left_out) if _may_map(fetched, options) else {}
         mapped = {n for n, place in model.state_dict(keep_vars=True).items() if id(place) in views}
         materialise(model, dtype, views)
         _read(model, weights, stored, left_out, mapped)
@@ -193,8 +191,9 @@ def _configured(
     return made, prefix
 
 
-def _one_implementation(choice: Any) -> str | None:
-    return choice if isinstance(choice, str) else None
+def _one_implementation(choice: Any, config: PreTrainedConfig) -> str | None:
+    """The one that is asked for, where it is one for all parts; else what the configuration says."""
+    return config._attn_implementation if choice is None else choice if isinstance(choice, str) else None
 
 
 def _generation_config(checkpoint: CheckpointFolder, config: PreTrainedConfig) -> Any:
