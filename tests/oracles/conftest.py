@@ -14,9 +14,12 @@ _CHANNELS = {"mono": 1, "stereo": 2}
 
 @pytest.fixture(scope="session", params=_CHANNELS)
 def language_model(request: pytest.FixtureRequest) -> Any:
-    """A golden of windows, and our model with its weights."""
+    """A golden of windows, and our model with its weights and its texts."""
     source = golden(f"windows_{request.param}")
-    return source, musicgen(source, _CHANNELS[request.param])
+    model = musicgen(source, _CHANNELS[request.param])
+    states = dict(zip(("one", "other"), source["text_states"], strict=True))
+    model.text_encoder = GivenText(states, model.config.text_encoder)
+    return source, model
 
 
 @pytest.fixture(scope="session", params=_CHANNELS)

@@ -64,14 +64,12 @@ def codec_config(pad_mode: str = "reflect") -> antiphon.EncodecConfig:
     )
 
 
-def _sizes(source: Golden, channels: int, places: int) -> dict[str, Any]:
+def _sizes(source: Golden, channels: int) -> dict[str, Any]:
     """The configurations of the parts, but for the decoder's class."""
     codes, width = source["decoder.lm_heads.0.weight"].shape
     text_width = source["enc_to_dec_proj.weight"].shape[1]
     return {
-        "text_encoder": antiphon.T5Config(
-            vocab_size=places, d_model=text_width, d_kv=4, d_ff=8, num_layers=1, num_heads=2
-        ),
+        "text_encoder": antiphon.T5Config(vocab_size=20, d_model=text_width, d_kv=4, d_ff=8, num_layers=1, num_heads=2),
         "audio_encoder": codec_config(),
         "decoder": {
             "vocab_size": codes,
@@ -101,7 +99,7 @@ def _loaded(model: Any, source: Golden) -> Any:
 
 def musicgen(source: Golden, channels: int) -> antiphon.MusicgenForConditionalGeneration:
     """The tiny MusicGen."""
-    sizes = _sizes(source, channels, places=10)
+    sizes = _sizes(source, channels)
     config = antiphon.MusicgenConfig(**sizes | {"decoder": antiphon.MusicgenDecoderConfig(**sizes["decoder"])})
     torch.manual_seed(0)
     return _loaded(antiphon.MusicgenForConditionalGeneration(config), source)
@@ -109,7 +107,7 @@ def musicgen(source: Golden, channels: int) -> antiphon.MusicgenForConditionalGe
 
 def musicgen_melody(source: Golden, channels: int) -> antiphon.MusicgenMelodyForConditionalGeneration:
     """The tiny MusicGen Melody, whose windows have as many frames of chroma as the golden's."""
-    sizes = _sizes(source, channels, places=20)
+    sizes = _sizes(source, channels)
     decoder = antiphon.MusicgenMelodyDecoderConfig(**sizes["decoder"])
     frames = source["chroma"].shape[-1]
     config = antiphon.MusicgenMelodyConfig(**sizes | {"decoder": decoder}, chroma_length=frames)
