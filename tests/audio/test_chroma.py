@@ -54,6 +54,12 @@ def test_frames_are_centred_on_every_hop(samples: int) -> None:
     assert chroma(tune()[:samples].expand(2, 3, -1), RATE_HZ).shape == (2, 3, frames, 12)
 
 
+def test_a_short_sound_has_one_sample_of_silence_more_behind_it_if_need_be() -> None:
+    short = tune()[:9001]
+    around = torch.nn.functional.pad(short, (3691, 3692))
+    torch.testing.assert_close(chroma(short, RATE_HZ), chroma(around, RATE_HZ), rtol=0, atol=1e-7)
+
+
 def test_the_blocks_of_a_long_sound_join_without_a_seam() -> None:
     """Frame by frame, as the definition has it: the sound mirrored at its ends, a window, its power, the filters."""
     sound, n_fft, hop = tune(3.0), 512, 64
