@@ -1,4 +1,4 @@
-"""Antiphon: audio language models. MusicGen today; Melody, Moshi and Music Flamingo on the same parts.
+"""Antiphon: audio language models. MusicGen and MusicGen Melody today; Moshi and Music Flamingo on the same parts.
 
 Every name is loaded when it is first used, so that ``import antiphon`` is quick and imports no torch.
 """
@@ -42,6 +42,11 @@ _NAMES: dict[str, str] = {
     "MusicgenDecoderConfig": "antiphon.models.musicgen",
     "MusicgenForCausalLM": "antiphon.models.musicgen",
     "MusicgenForConditionalGeneration": "antiphon.models.musicgen",
+    "MusicgenMelodyConfig": "antiphon.models.musicgen_melody",
+    "MusicgenMelodyDecoderConfig": "antiphon.models.musicgen_melody",
+    "MusicgenMelodyForCausalLM": "antiphon.models.musicgen_melody",
+    "MusicgenMelodyForConditionalGeneration": "antiphon.models.musicgen_melody",
+    "MusicgenMelodyModel": "antiphon.models.musicgen_melody",
     "MusicgenModel": "antiphon.models.musicgen",
     "MusicgenProcessor": "antiphon.models.musicgen_processor",
     "Pipeline": "antiphon.models.pipelines",

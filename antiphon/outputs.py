@@ -110,6 +110,21 @@ class CausalLMOutputWithCrossAttentions(ModelOutput):
 
 
 @dataclass
+class MusicgenMelodyOutputWithPast(ModelOutput):
+    """``loss`` scalar, ``logits`` (B * K, P + T, V), and what the stack recorded.
+
+    ``encoder_hidden_states`` (B, P, D) is the composite's: melody and text as they stood in front of the columns.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    encoder_hidden_states: torch.Tensor | None = None
+
+
+@dataclass
 class Seq2SeqLMOutput(ModelOutput):
     """The composite's output: the decoder's part, then the text encoder's."""
 

@@ -84,6 +84,7 @@ class StreamDecoder(nn.Module):
         tokens: Tensor | None,
         *,
         embedded: Tensor | None = None,
+        prefix: Tensor | None = None,
         padding: Tensor | None = None,
         positions: Tensor | None = None,
         memory: Tensor | None = None,
@@ -97,6 +98,7 @@ class StreamDecoder(nn.Module):
 
         Args:
             tokens: (B, K, T) int64, or ``embedded``: (B, T, D).
+            prefix: (B, P, D), columns of no tokens in front of these; they count in all that follows.
             padding: (B, S) over all columns so far, 0 where a column is padding.
             positions: (B, T) int64; by default the columns are counted on from the cache.
             memory: (B, M, D) with ``memory_padding`` (B, M).
@@ -108,6 +110,8 @@ class StreamDecoder(nn.Module):
             x = self.embed(tokens)
         else:
             raise ValueError("neither tokens nor embeddings")
+        if prefix is not None:
+            x = torch.cat([prefix.to(x), x], dim=1)
         past = cache.get_seq_length() if cache is not None else 0
         columns = x.shape[1]
         if positions is None:

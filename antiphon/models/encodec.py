@@ -215,7 +215,9 @@ class EncodecModel(PreTrainedModel):
     base_model_prefix = "encodec"
     main_input_name = "input_values"
     key_table = _KEYS
-    sections: ClassVar[dict[str, tuple[str, str]]] = {"musicgen": ("audio_encoder", "audio_encoder.")}
+    sections: ClassVar[dict[str, tuple[str, str]]] = dict.fromkeys(
+        ("musicgen", "musicgen_melody"), ("audio_encoder", "audio_encoder.")
+    )
     supports_gradient_checkpointing = False
 
     def __init__(self, config: EncodecConfig) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from antiphon.checkpoints import hub, names, store
 from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamError, unknown_argument
+from antiphon.models import registry
 from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS, PreTrainedConfig, dtype_of
 from antiphon.models.devices import available_bytes, on_network, place, whole_device
 from antiphon.models.pretrained import PreTrainedModel, report
@@ -91,8 +92,8 @@ def load(
     access = {key: kwargs.pop(key) for key in HUB_ACCESS if key in kwargs}
     options = Options(**{f.name: kwargs.pop(f.name) for f in fields(Options) if f.name in kwargs})
     folder = fetched(name, use_safetensors=options.use_safetensors, **access)
-    made, prefix = _configured(cls, folder, config, kwargs)
-    made._name_or_path = str(name)
+    cls = _class_for(cls, folder)
+    made, prefix = _configured(cls, folder, config, kwargs, name=str(name))
     if options.attn_implementation is not None:
         made._attn_implementation = _one_implementation(options.attn_implementation)
     stated = _stated_rounding(folder, made)
@@ -152,8 +153,21 @@ def build(
 # the configuration
 
 
-def _configured(cls: type[PreTrainedModel], folder: Path, config: Any, overrides: dict[str, Any]) -> tuple[Any, str]:
-    """The configuration and the prefix under which the checkpoint holds this model's tensors."""
+def _class_for(cls: type[PreTrainedModel], folder: Path) -> type[PreTrainedModel]:
+    """The class that a checkpoint is for: the one it was asked of, or the relative whose checkpoint it is."""
+    path = folder / CONFIG_NAME
+    stated = read_json(path).get("model_type") if path.exists() else None
+    if stated not in cls.relatives:
+        return cls
+    fitting: type[PreTrainedModel] = registry.model_class(stated, cls.relatives[stated])
+    log.info("%s holds a model of type %r: it is opened as a %s", folder, stated, fitting.__name__)
+    return fitting
+
+
+def _configured(
+    cls: type[PreTrainedModel], folder: Path, config: Any, overrides: dict[str, Any], *, name: str
+) -> tuple[Any, str]:
+    """The configuration, which learns the checkpoint's name, and the prefix under which the checkpoint holds this model's tensors."""
     values = read_json(folder / CONFIG_NAME) if config is None or (folder / CONFIG_NAME).exists() else {}
     own = cls.config_class
     stated = values.get("model_type", own.model_type)
@@ -185,7 +199,9 @@ def _configured(cls: type[PreTrainedModel], folder: Path, config: Any, overrides
             )
     overrides = {k: v for k, v in overrides.items() if k != "model_type"}
     # a configuration that was passed in stays as it is
-    return (own.from_dict({**made.to_dict(), **overrides}) if overrides else made), prefix
+    made = own.from_dict({**made.to_dict(), **overrides}) if overrides else made
+    made._name_or_path = name
+    return made, prefix
 
 
 def _one_implementation(choice: Any) -> str | None:

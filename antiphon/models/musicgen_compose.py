@@ -18,7 +18,7 @@ from antiphon.models.musicgen_generation import Callers, per_step, resolved, spe
 from antiphon.models.musicgen_passage import PassageMaker
 from antiphon.models.musicgen_prompts import Prompt, item_count, prompt_of, repeated
 from antiphon.models.musicgen_sound import decode, decode_apart
-from antiphon.models.musicgen_texts import conditions_of, text_of
+from antiphon.models.musicgen_texts import text_of
 from antiphon.outputs import BaseModelOutput, GenerateEncoderDecoderOutput
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class Asked:
         Raises:
             ParamError, ParamTypeError: a value out of range, or an argument that does not exist.
         """
-        config, given, left_open = resolved(model.generation_config, generation_config, kwargs, accepted=_ACCEPTED)
+        accepted = (*_ACCEPTED, *model.conditions_accepted)
+        config, given, left_open = resolved(model.generation_config, generation_config, kwargs, accepted=accepted)
         given = {name: value for name, value in given.items() if value is not None}
         if inputs is not None:
             given["input_ids"] = inputs
@@ -89,6 +90,7 @@ def composition_of(model: Any, asked: Asked) -> Composition:
     config, given = asked.config, asked.inputs
     encoder_outputs, padding = text_of(model, config, given)
     items = item_count(given, encoder_outputs, model.decoder.num_codebooks)
+    hearing = model.hearing(config, given, encoder_outputs, padding, items)
     start, _ = special_tokens(config, model.decoder.config.vocab_size)
     prompt = prompt_of(model, config, given, items, start)
     length = precedence.resolve_length(config, prompt.columns.shape[-1], max_length_is_default=asked.left_open)
@@ -97,13 +99,12 @@ def composition_of(model: Any, asked: Asked) -> Composition:
     if sliding is None:
         _warn_beyond_window(model, length)
     times = config.num_return_sequences or 1
-    conditions = conditions_of(model, config, encoder_outputs, padding, prompt, times)
     rest(model.text_encoder)
     prompt = repeated(prompt, times)
     maker = PassageMaker(
         model.decoder,
-        prompt.columns,
-        conditions,
+        prompt,
+        lambda windows, number: hearing(windows, number).repeated(times),
         config,
         asked.callers,
         length=length,
@@ -114,7 +115,7 @@ def composition_of(model: Any, asked: Asked) -> Composition:
 
 
 def generate(model: Any, asked: Asked) -> Any:
-    """The body of ``MusicgenForConditionalGeneration.generate``, which documents it."""
+    """The body of ``MusicComposite.generate``, which documents it."""
     if asked.config.batch_invariant:
         from antiphon.models.musicgen_rows import one_by_one
 

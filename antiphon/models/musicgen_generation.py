@@ -1,19 +1,21 @@
-"""What MusicGen's decoder is given to generate: conditions, prompts, callables, and itself as the loop's step model."""
+"""What a music decoder is given to generate: conditions, prompts, callables, and itself as the loop's step model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from antiphon.errors import ParamError
 from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
 from antiphon.generation.engine import StepOutput
 from antiphon.generation.passage import Passage
+from antiphon.generation.windows import Window
 from antiphon.nn.kv_cache import EncoderDecoderCache, KVCache
 
 
@@ -28,23 +30,39 @@ class Callers:
 
 @dataclass
 class Conditions:
-    """What the decoder attends to, one row an item; with guidance the unconditional rows follow.
+    """What the decoder hears, one row an item; with guidance the unconditional rows follow.
 
     Attributes:
-        memory: (R, M, D) or ``None``. padding: (R, M).
-        columns: (B, L0), 0 where a prompt column is padding, or ``None``. offsets: padding columns before each item.
+        states: (R, M, D) or ``None``. mask: (R, M), 0 where a place is padding.
+        in_front: the states come before the columns; otherwise the columns attend to them.
+        own_places: in front of the columns, each row counts its places without its padding.
     """
 
-    memory: Tensor | None = None
-    padding: Tensor | None = None
-    columns: Tensor | None = None
-    offsets: Sequence[int] | None = None
+    states: Tensor | None = None
+    mask: Tensor | None = None
+    in_front: bool = False
+    own_places: bool = False
+
+    @property
+    def front(self) -> int:
+        """Places in front of the columns."""
+        return self.states.shape[1] if self.in_front and self.states is not None else 0
+
+    def repeated(self, times: int) -> Conditions:
+        """Every row ``times`` times, neighbours together."""
+        return replace(self, states=expanded(self.states, times), mask=expanded(self.mask, times))
+
+
+# The conditions of the window with that number among the windows of a piece.
+Hearing = Callable[[Sequence[Window], int], Conditions]
 
 
 class DecoderSteps:
     """A documented decoder as the loop's step model: every step is one call of the decoder.
 
     Args:
+        columns_mask: (B, L0), 0 where a prompt column is padding, or ``None``. own_columns: rows count their columns
+            without that padding.
         passes: 2 with guidance: each item's row is computed with and without the condition.
         capacity: columns the cache is made for. cache: the caller's own. cache_dtype: what a cache made here keeps.
         states: ask the decoder for hidden states and for attentions.
@@ -55,6 +73,8 @@ class DecoderSteps:
         decoder: Any,
         conditions: Conditions,
         *,
+        columns_mask: Tensor | None,
+        own_columns: bool,
         passes: int,
         capacity: int,
         use_cache: bool,
@@ -67,49 +87,58 @@ class DecoderSteps:
         self.passes = passes
         self.use_cache = use_cache
         if cache is None and use_cache:
-            rows = 0 if conditions.memory is None else conditions.memory.shape[1]
-            cache = EncoderDecoderCache(KVCache(capacity, dtype=cache_dtype), KVCache(rows, dtype=cache_dtype))
+            places = 0 if conditions.states is None or conditions.in_front else conditions.states.shape[1]
+            own = KVCache(capacity + conditions.front, dtype=cache_dtype)
+            cache = EncoderDecoderCache(own, KVCache(places, dtype=cache_dtype))
         self.cache = cache
         self._states = {"output_hidden_states": True} if states[0] else {}
         self._states |= {"output_attentions": True} if states[1] else {}
-        memory, weight = conditions.memory, next(decoder.parameters())
-        self._memory = None if memory is None else memory.to(device=weight.device, dtype=decoder.dtype)
+        heard, weight = conditions.states, next(decoder.parameters())
+        self._heard = None if heard is None else heard.to(device=weight.device, dtype=decoder.dtype)
         self._device = weight.device
+        self._columns_mask = None if columns_mask is None else columns_mask.repeat(passes, 1).to(self._device)
+        self._mask = conditions.mask
+        if conditions.front and self._mask is None and self._columns_mask is not None:
+            self._mask = self._columns_mask.new_ones(len(self._columns_mask), conditions.front)
+        self._places = self._own_places(capacity) if own_columns or conditions.own_places else None
 
     def __call__(self, columns: Tensor, first: int) -> StepOutput:
         """One call of the decoder over ``columns`` (B, K, T) from ``first`` on."""
-        last = first + columns.shape[-1]
+        last, front = first + columns.shape[-1], self.conditions.front
         rows = columns.repeat(self.passes, 1, 1).to(self._device)  # (P * B, K, T)
+        heard_before = self.conditions.in_front and first > 0
+        begin = first + front if heard_before else first
         output = self.decoder(
             input_ids=rows.reshape(-1, rows.shape[-1]),
             attention_mask=self._column_mask(last),
-            encoder_hidden_states=self._memory,
-            encoder_attention_mask=self.conditions.padding,
+            encoder_hidden_states=None if heard_before else self._heard,
+            encoder_attention_mask=self._mask,
             past_key_values=self.cache,
             use_cache=self.use_cache,
             return_dict=True,
-            **self._positions(first, last),
+            **({} if self._places is None else {"position_ids": self._places[:, begin : last + front]}),
             **self._states,
         )
         return StepOutput(
-            output.logits[:, -1].to(columns.device), output.hidden_states, output.attentions, output.cross_attentions
+            output.logits[:, -1].to(columns.device),
+            output.hidden_states,
+            output.attentions,
+            getattr(output, "cross_attentions", None),
         )
 
     def _column_mask(self, last: int) -> Tensor | None:
-        mask = self.conditions.columns
-        if mask is None:
-            return None
-        mask = torch.nn.functional.pad(mask, (0, last - mask.shape[1]), value=1)[:, :last]
-        return mask.repeat(self.passes, 1).to(self._device)
+        mask = self._columns_mask
+        return None if mask is None else functional.pad(mask, (0, last - mask.shape[1]), value=1)[:, :last]
 
-    def _positions(self, first: int, last: int) -> dict[str, Tensor]:
-        """Positions of rows that begin with padding: each counts from its own first column."""
-        offsets = self.conditions.offsets
-        if offsets is None or not any(offsets):
-            return {}
-        start = torch.tensor(offsets, device=self._device)[:, None]
-        positions = (torch.arange(first, last, device=self._device)[None] - start).clamp(min=0)
-        return {"position_ids": positions.repeat(self.passes, 1)}
+    def _own_places(self, capacity: int) -> Tensor | None:
+        """Positions (R, P + capacity) of rows with padding: each counts its own places and columns only."""
+        in_front = self._mask if self.conditions.in_front else None
+        masks = [mask for mask in (in_front, self._column_mask(capacity)) if mask is not None]
+        if all(bool(mask.all()) for mask in masks):
+            return None
+        shown = torch.cat(masks, dim=1)
+        shown = functional.pad(shown, (0, self.conditions.front + capacity - shown.shape[1]), value=1)
+        return (shown.to(torch.long).cumsum(dim=1) - 1).clamp(min=0)
 
 
 def resolved(
@@ -165,10 +194,16 @@ def expanded(tensor: Tensor | None, times: int) -> Tensor | None:
     return tensor if tensor is None or times == 1 else tensor.repeat_interleave(times, dim=0)
 
 
-def guided(memory: Tensor | None, padding: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Conditions followed by as many unconditional rows: zeros, which nothing attends to."""
-    doubled = [None if t is None else torch.cat([t, torch.zeros_like(t)]) for t in (memory, padding)]
-    return doubled[0], doubled[1]
+def guided(
+    states: Tensor | None, mask: Tensor | None, *, in_front: bool = False
+) -> tuple[Tensor | None, Tensor | None]:
+    """Conditions followed by as many unconditional rows: zeros, which nothing attends to.
+
+    In front of the columns there have to be places; there the zeros are seen, as many as of the condition.
+    """
+    if mask is not None:
+        mask = torch.cat([mask, mask if in_front else torch.zeros_like(mask)])
+    return None if states is None else torch.cat([states, torch.zeros_like(states)]), mask
 
 
 def prompt_codes(codes: Any, codebooks: int, vocabulary: int, *, name: str) -> Tensor:

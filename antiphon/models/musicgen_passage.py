@@ -1,4 +1,4 @@
-"""MusicGen's passages: the plan of each window, and the windows of a piece."""
+"""The passages of a music decoder: the plan of each window, and the windows of a piece."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import build_processors, is_sampling
 from antiphon.generation.stopping import MaxTime, StoppingCriteriaList
 from antiphon.generation.windows import SlidingWindow, Window
-from antiphon.models.musicgen_generation import Callers, Conditions, DecoderSteps, special_tokens
+from antiphon.models.musicgen_generation import Callers, DecoderSteps, Hearing, special_tokens
+from antiphon.models.musicgen_prompts import Prompt
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class PassageMaker:
     """Makes the generation of each window of one piece; what the windows share is made once.
 
     Args:
-        prompt: (B, K, L0) int64, the start column first.
+        prompt: what the piece goes on from. hearing: what is heard in each window.
         length: columns in all, as if there were one window. sliding: windows for what is longer than one of them.
         cache: the caller's own.
 
@@ -41,8 +42,8 @@ class PassageMaker:
     def __init__(
         self,
         decoder: Any,
-        prompt: Tensor,
-        conditions: Conditions,
+        prompt: Prompt,
+        hearing: Hearing,
         config: GenerationConfig,
         callers: Callers,
         *,
@@ -50,28 +51,28 @@ class PassageMaker:
         sliding: SlidingWindow | None = None,
         cache: Any = None,
     ) -> None:
-        self.decoder, self.prompt, self.conditions = decoder, prompt, conditions
+        self.decoder, self.prompt, self.hearing = decoder, prompt, hearing
         self.config, self.callers, self.length, self.cache = config, callers, length, cache
         self.pattern = DelayPattern.for_codebooks(decoder.config.num_codebooks, decoder.config.audio_channels)
         self.windows = self._windows(sliding)
-        self.seeds = item_seeds(config.seed, len(prompt)) if is_sampling(config) else []
+        self.seeds = item_seeds(config.seed, len(prompt.columns)) if is_sampling(config) else []
         if self.seeds:
             log.info("item seeds: %s", self.seeds)
-        self._noise = ItemNoise(self.seeds, device=prompt.device) if self.seeds else None
+        self._noise = ItemNoise(self.seeds, device=prompt.columns.device) if self.seeds else None
         self._criteria = StoppingCriteriaList(callers.stopping_criteria or [])
         if config.max_time is not None:
             self._criteria.append(MaxTime(config.max_time))
 
     def passage(self) -> Passage:
         """The piece, ready to run."""
-        return Passage(self._begin, self.windows, self.prompt[..., 1:])
+        return Passage(self._begin, self.windows, self.prompt.columns[..., 1:])
 
     def _windows(self, sliding: SlidingWindow | None) -> list[Window]:
-        held, total = self.prompt.shape[-1] - 1, self.pattern.frames(self.length)
+        held, total = self.prompt.columns.shape[-1] - 1, self.pattern.frames(self.length)
         windows = [] if sliding is None else list(sliding.windows(held, total))
         if not windows or (len(windows) == 1 and windows[0].first == 0):
             return [Window(0, held, total)]
-        mask = self.conditions.columns
+        mask = self.prompt.mask
         unfit = {
             "an end token": self.config.eos_token_id is not None,
             "a streamer": self.callers.streamer is not None,
@@ -92,15 +93,18 @@ class PassageMaker:
         return self.pattern.columns(window.frames)
 
     def _begin(self, window: Window, held: Tensor) -> Generation:
-        prompt, length = self.prompt, self.length
+        prompt, length = self.prompt.columns, self.length
         if len(self.windows) > 1 or window.first:
             prompt, length = torch.cat([prompt[..., :1], held], dim=-1), self._columns(window)
         plan = self._plan(prompt, length)
+        offsets = self.prompt.offsets or [0] * len(prompt)
         # noise belongs to the place in the piece, wherever the window that shows it begins
-        plan.offsets = [offset - window.first for offset in self.conditions.offsets or [0] * len(prompt)]
+        plan.offsets = [offset - window.first for offset in offsets]
         steps = DecoderSteps(
             self.decoder,
-            self.conditions,
+            self.hearing(self.windows, self.windows.index(window)),
+            columns_mask=self.prompt.mask,
+            own_columns=any(offsets),
             passes=1 if plan.guidance is None else 2,
             capacity=length,
             use_cache=plan.use_cache,

@@ -1,4 +1,4 @@
-"""What MusicGen goes on from: codes, or a sound as its codec encodes it."""
+"""What a piece goes on from: codes, or a sound as its codec encodes it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def item_count(given: dict[str, Any], encoder_outputs: Any, codebooks: int) -> i
     """How many items a call is about."""
     if encoder_outputs is not None:
         return int(encoder_outputs.last_hidden_state.shape[0])
-    for name in ("input_ids", "inputs_embeds", "input_values"):
+    for name in ("input_ids", "inputs_embeds", "input_features", "input_values"):
         if name in given:
             return int(given[name].shape[0])
     codes = given.get("decoder_input_ids")

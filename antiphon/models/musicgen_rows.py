@@ -8,18 +8,26 @@ import torch
 
 from antiphon.generation.philox import item_seeds
 from antiphon.generation.sampling import is_sampling
+from antiphon.models.music_composite import as_encoder_outputs
 from antiphon.models.musicgen_compose import Asked
 from antiphon.models.musicgen_prompts import item_count
 from antiphon.outputs import GenerateEncoderDecoderOutput
 
 # What of the inputs has one row an item.
-_PER_ITEM = ("input_ids", "attention_mask", "inputs_embeds", "input_values", "padding_mask", "decoder_attention_mask")
+_PER_ITEM = (
+    "input_ids",
+    "attention_mask",
+    "inputs_embeds",
+    "input_values",
+    "padding_mask",
+    "decoder_attention_mask",
+    "input_features",
+    "input_features_mask",
+)
 
 
 def one_by_one(model: Any, asked: Asked) -> Any:
     """What ``generate`` gives, each item computed by itself."""
-    from antiphon.models.musicgen import as_encoder_outputs
-
     config, given, callers = asked.config, asked.inputs, asked.callers
     texts = as_encoder_outputs(given.get("encoder_outputs"))
     items = item_count(given, texts, model.decoder.num_codebooks)

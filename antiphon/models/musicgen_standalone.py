@@ -15,7 +15,6 @@ from antiphon.generation.passage import Passage
 from antiphon.models.musicgen_generation import (
     Callers,
     Conditions,
-    expanded,
     guided,
     per_step,
     prompt_codes,
@@ -24,6 +23,7 @@ from antiphon.models.musicgen_generation import (
     state_tuples,
 )
 from antiphon.models.musicgen_passage import PassageMaker
+from antiphon.models.musicgen_prompts import Prompt, repeated
 from antiphon.outputs import GenerateDecoderOnlyOutput
 
 
@@ -37,7 +37,7 @@ def generate_decoder_only(
     streamer: Any,
     kwargs: dict[str, Any],
 ) -> Any:
-    """The body of ``MusicgenForCausalLM.generate``, which documents it."""
+    """The body of ``CodeDecoderForCausalLM.generate``, which documents it."""
     accepted = ("input_ids", "attention_mask", "encoder_hidden_states", "encoder_attention_mask", "past_key_values")
     config, given, left_open = resolved(decoder.generation_config, generation_config, kwargs, accepted=accepted)
     _refuse_windows(config)
@@ -49,17 +49,19 @@ def generate_decoder_only(
     length = precedence.resolve_length(
         config, prompt.shape[-1], max_length_is_default=left_open, ceiling=decoder.config.max_position_embeddings
     )
+    in_front = not decoder.model.cross_attends
     guidance = ClassifierFreeGuidance.for_scale(config.guidance_scale)
     if guidance is not None and memory is not None and memory.shape[0] == prompt.shape[0]:
-        memory, padding = guided(memory, padding)
+        memory, padding = guided(memory, padding, in_front=in_front)
+    conditions = Conditions(memory, padding, in_front=in_front, own_places=bool(config.independent_rows))
     mask = given.get("attention_mask")
     if mask is None and not config.independent_rows and (inputs is not None or "input_ids" in given):
-        mask = _reference_mask(prompt, config.pad_token_id)
+        mask = None if conditions.front else _reference_mask(prompt, config.pad_token_id)
     times = config.num_return_sequences or 1
     maker = PassageMaker(
         decoder,
-        prompt.repeat_interleave(times, dim=0),
-        Conditions(expanded(memory, times), expanded(padding, times), expanded(mask, times)),
+        repeated(Prompt(prompt, mask), times),
+        lambda windows, number: conditions.repeated(times),
         config,
         Callers(logits_processor, stopping_criteria, streamer),
         length=length,

@@ -1,4 +1,4 @@
-"""What MusicGen's decoder attends to: the text encoder's states, or none."""
+"""Texts on their way to a music decoder: the text encoder's states, or none."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from torch import Tensor
 from antiphon.errors import ParamError
 from antiphon.generation.config import GenerationConfig
 from antiphon.generation.guidance import ClassifierFreeGuidance
-from antiphon.models.musicgen_generation import Conditions, expanded, guided
-from antiphon.models.musicgen_prompts import Prompt
+from antiphon.models.music_composite import as_encoder_outputs
+from antiphon.models.musicgen_generation import Conditions, guided
 from antiphon.outputs import BaseModelOutput
 
 
 def text_of(model: Any, config: GenerationConfig, given: dict[str, Any]) -> tuple[Any, Tensor | None]:
     """The text encoder's outputs and the mask of its places; ``(None, None)`` when there is no text."""
-    from antiphon.models.musicgen import as_encoder_outputs
-
     padding = given.get("attention_mask")
     if "encoder_outputs" in given:
         return as_encoder_outputs(given["encoder_outputs"]), padding
@@ -54,29 +52,14 @@ def _check_text(tokens: Tensor, vocabulary: int) -> None:
         )
 
 
-def conditions_of(
-    model: Any,
-    config: GenerationConfig,
-    encoder_outputs: BaseModelOutput | None,
-    padding: Tensor | None,
-    prompt: Prompt,
-    times: int,
-) -> Conditions:
-    """What every row attends to: its text, with guidance also nothing, and which of its prompt columns are real."""
+def text_conditions(model: Any, config: GenerationConfig, texts: BaseModelOutput | None, padding: Any) -> Conditions:
+    """What every row attends to: its text, and with guidance also nothing."""
+    if texts is None or texts.last_hidden_state is None:
+        return Conditions()
     device = model.decoder.device
-    memory = None
-    if encoder_outputs is not None and encoder_outputs.last_hidden_state is not None:
-        memory = model.project(encoder_outputs.last_hidden_state, padding).to(device)
-        if ClassifierFreeGuidance.for_scale(config.guidance_scale) is not None:
-            if padding is None:
-                padding = torch.ones(memory.shape[:2], dtype=torch.long, device=device)
-            memory, padding = guided(memory, padding)
-    else:
-        padding = None
-    offsets = None if prompt.offsets is None else [o for o in prompt.offsets for _ in range(times)]
-    return Conditions(
-        expanded(memory, times),
-        None if padding is None else expanded(padding.to(device), times),
-        expanded(prompt.mask, times),
-        offsets,
-    )
+    memory = model.project(texts.last_hidden_state, padding).to(device)
+    if ClassifierFreeGuidance.for_scale(config.guidance_scale) is not None:
+        if padding is None:
+            padding = torch.ones(memory.shape[:2], dtype=torch.long, device=device)
+        memory, padding = guided(memory, padding)
+    return Conditions(memory, None if padding is None else padding.to(device))

@@ -47,6 +47,7 @@ class PreTrainedModel(nn.Module):
         config_class: its configuration. key_table: their names and ours (an instance may replace it).
         sections: ``{model_type of a composite: (section of its configuration, prefix of the tensors)}`` this model can
             be loaded out of. nested_prefixes: prefixes under which files of larger models hold it.
+        relatives: ``{model_type: role}`` of checkpoints that the documents open by this class and that are another's.
         ignored_keys: patterns of names that files may hold and this model has no use for.
         keep_in_fp32: parts whose weights stay float32 in a float16 model.
 
@@ -61,6 +62,7 @@ class PreTrainedModel(nn.Module):
     key_table: KeyTable = KeyTable()
     sections: ClassVar[dict[str, tuple[str, str]]] = {}
     nested_prefixes: ClassVar[tuple[str, ...]] = ()
+    relatives: ClassVar[dict[str, str]] = {}
     ignored_keys: ClassVar[tuple[str, ...]] = ()
     keep_in_fp32: ClassVar[tuple[str, ...]] = ()
 

@@ -25,6 +25,23 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
             "text_to_waveform": "MusicgenForConditionalGeneration",
         },
     ),
+    "musicgen_melody_decoder": (
+        "antiphon.models.musicgen_melody",
+        {
+            "config": "MusicgenMelodyDecoderConfig",
+            "model": "MusicgenMelodyModel",
+            "causal_lm": "MusicgenMelodyForCausalLM",
+        },
+    ),
+    "musicgen_melody": (
+        "antiphon.models.musicgen_melody",
+        {
+            "config": "MusicgenMelodyConfig",
+            "model": "MusicgenMelodyForConditionalGeneration",
+            "causal_lm": "MusicgenMelodyForCausalLM",
+            "text_to_waveform": "MusicgenMelodyForConditionalGeneration",
+        },
+    ),
 }
 
 # class named in a processor or tokenizer file -> module
@@ -38,6 +55,7 @@ _PROCESSORS: dict[str, str] = {
 # what a checkpoint is processed with when its own files do not say: model_type -> (processor, features, tokenizer)
 _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
     "musicgen": ("MusicgenProcessor", "EncodecFeatureExtractor", "T5Tokenizer"),
+    "musicgen_melody": ("MusicgenMelodyProcessor", "MusicgenMelodyFeatureExtractor", "T5Tokenizer"),
     "encodec": (None, "EncodecFeatureExtractor", None),
     "t5": (None, None, "T5Tokenizer"),
 }

@@ -112,7 +112,9 @@ class T5EncoderModel(PreTrainedModel):
         r"lm_head\.",
         r"encoder\.block\.\d+\.layer\.0\.SelfAttention\.relative_attention_bias",
     )
-    sections: ClassVar[dict[str, tuple[str, str]]] = {"musicgen": ("text_encoder", "text_encoder.")}
+    sections: ClassVar[dict[str, tuple[str, str]]] = dict.fromkeys(
+        ("musicgen", "musicgen_melody"), ("text_encoder", "text_encoder.")
+    )
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
