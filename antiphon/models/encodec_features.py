@@ -7,13 +7,12 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from antiphon.audio.resampling import check_rate, resample
 from antiphon.audio.samples import as_samples
 from antiphon.batch import BatchFeature
 from antiphon.errors import AudioError, ParamError
-from antiphon.models.features import SequenceFeatureExtractor
+from antiphon.models.features import SequenceFeatureExtractor, as_list
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ class EncodecFeatureExtractor(SequenceFeatureExtractor):
             ParamError: another sampling rate, or padding and truncation at once. AudioError: a sound that is empty,
                 not finite, or of another number of channels.
         """
-        sounds = [self._sound(item, sampling_rate, resample) for item in _as_list(raw_audio)]
+        sounds = [self._sound(item, sampling_rate, resample) for item in as_list(raw_audio, "raw_audio")]
         if padding and truncation:
             raise ParamError("padding and truncation were both set", expected="one of them")
         padding = True if padding is None else padding
@@ -134,13 +133,3 @@ class EncodecFeatureExtractor(SequenceFeatureExtractor):
 def resample_to(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """(C, N) at another rate; a name that the argument ``resample`` does not shadow."""
     return resample(samples, from_hz, to_hz)
-
-
-def _as_list(raw_audio: Any) -> list[Any]:
-    """The sounds of a batch; a single sound is a batch of one."""
-    if isinstance(raw_audio, (list, tuple)):
-        if not raw_audio:
-            raise AudioError("raw_audio is empty", expected="at least one sound")
-        if isinstance(raw_audio[0], (np.ndarray, torch.Tensor, list, tuple)):
-            return list(raw_audio)
-    return [raw_audio]

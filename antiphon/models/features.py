@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 
 from antiphon.batch import BatchFeature
 from antiphon.checkpoints import hub
 from antiphon.checkpoints.json_files import read_json, write_json
-from antiphon.errors import CheckpointError, ParamError, ParamTypeError
+from antiphon.errors import AudioError, CheckpointError, ParamError, ParamTypeError
 from antiphon.models.configuration import HUB_ACCESS
 
 FEATURES_NAME = "preprocessor_config.json"
 PROCESSOR_NAME = "processor_config.json"
 
 # how one says which padding one wants
-_STRATEGIES = {True: "longest", "longest": "longest", "max_length": "max_length", False: "no", None: "no"}
+_STRATEGIES: dict[Any, str] = {True: "longest", "longest": "longest", "max_length": "max_length"}
+_STRATEGIES |= {False: "no", None: "no", "do_not_pad": "no"}
 
 
 class SequenceFeatureExtractor:
@@ -61,7 +63,7 @@ class SequenceFeatureExtractor:
         Args:
             processed_features: a dict whose first model input is a list of arrays (N_i,) or (N_i, C); or a list of
                 dicts with one item each.
-            padding: ``True`` or ``"longest"``, ``"max_length"``, or ``False``.
+            padding: ``True`` or ``"longest"``, ``"max_length"``, or ``False``, ``"do_not_pad"``.
             truncation: cut what is longer than ``max_length``.
 
         Returns:
@@ -150,6 +152,20 @@ def feature_settings(folder: Path) -> dict[str, Any]:
     if not (folder / FEATURES_NAME).exists():
         raise CheckpointError(f"{folder} has no {FEATURES_NAME}", expected="the settings of a feature extractor")
     return read_json(folder / FEATURES_NAME)
+
+
+def as_list(audio: Any, name: str) -> list[Any]:
+    """The sounds of a batch; a single sound, ``name`` to messages, is a batch of one.
+
+    Raises:
+        AudioError: a list of nothing.
+    """
+    if isinstance(audio, (list, tuple)):
+        if not audio:
+            raise AudioError(f"{name} is empty", expected="at least one sound")
+        if isinstance(audio[0], (np.ndarray, torch.Tensor, list, tuple)):
+            return list(audio)
+    return [audio]
 
 
 def _as_batch(features: Any) -> dict[str, Any]:

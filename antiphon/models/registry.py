@@ -48,6 +48,8 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
 _PROCESSORS: dict[str, str] = {
     "MusicgenProcessor": "antiphon.models.musicgen_processor",
     "EncodecFeatureExtractor": "antiphon.models.encodec_features",
+    "MusicgenMelodyFeatureExtractor": "antiphon.models.musicgen_melody_features",
+    "MusicgenMelodyProcessor": "antiphon.models.musicgen_melody_processor",
     "T5Tokenizer": "antiphon.text.t5_tokenizer",
     "T5TokenizerFast": "antiphon.text.t5_tokenizer",
 }
