@@ -54,7 +54,7 @@ class Transcoder:
         folder = hub.locate(name_or_dir, patterns=[CONFIG_NAME])
         config = read_json(folder / CONFIG_NAME)
         kind = config.get("model_type")
-        if kind not in ("encodec", "musicgen"):
+        if kind not in ("encodec", "musicgen", "musicgen_melody"):
             raise ConfigError(
                 f"{os.fspath(name_or_dir)!r} holds a model of type {kind!r}",
                 expected="an encodec or a musicgen checkpoint, which hold a codec",
