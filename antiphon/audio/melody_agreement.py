@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from antiphon.audio.chroma import HOP_SAMPLES, chroma
+from antiphon.audio.chroma import HOP_SAMPLES, PITCH_CLASSES, chroma
 from antiphon.audio.clip import Audio
 from antiphon.audio.samples import to_channels
 from antiphon.audio.sinc import sinc_resample
@@ -50,8 +50,14 @@ class MelodyAgreement:
 
     @property
     def share(self) -> float:
-        """The share of frames in which both are the same; two that know nothing of each other come to about 1/12."""
+        """The share of frames in which both are the same."""
         return float((self.heard == self.made).mean())
+
+    @property
+    def chance(self) -> float:
+        """The share that the same pitch classes would come to at other moments; what a drone gains is in it."""
+        often = [np.bincount(row, minlength=PITCH_CLASSES) / len(row) for row in (self.heard, self.made)]
+        return float(np.dot(*often))
 
 
 def pitch_classes(audio: Audio) -> np.ndarray:

@@ -19,7 +19,7 @@ def draw_melody(agreement: MelodyAgreement, path: str | os.PathLike[str], *, tit
     """Writes a PNG with two panels over one axis of time, each with a row for each pitch class.
 
     Where the piece has the pitch class that was heard, its frame is dark; where it has another one, that is orange and
-    the one that was heard stays pale. The share of the dark ones is written above.
+    the one that was heard stays pale. The share of the dark ones is written above, beside what chance comes to.
 
     Args:
         path: the file; replaced, whole, if it exists. title: above the picture, such as the prompt.
@@ -61,9 +61,10 @@ def _draw_classes(axes: Any, kinds: np.ndarray, edges_s: np.ndarray, *, heading:
 def _add_legend(axes: Any, agreement: MelodyAgreement) -> None:
     from matplotlib.patches import Patch
 
+    same, chance = 100 * agreement.share, 100 * agreement.chance
     axes.legend(
         handles=[
-            Patch(color=TEAL, label=f"as heard: {100 * agreement.share:.0f} % of the time (chance: about 8 %)"),
+            Patch(color=TEAL, label=f"as heard: {same:.0f} % of the time (by chance: {chance:.0f} %)"),
             Patch(color=ORANGE, label="another one"),
             Patch(color=LIGHT, label="missed"),
         ],

@@ -153,7 +153,8 @@ class Commission:
             return {"picture": os.fspath(draw(piece, path))}
         agreement = finished.composer.agreement(piece, self._melodies[melody])
         draw_melody(agreement, path, title=piece.prompt or "")
-        return {"picture": os.fspath(path), "melody_agreement": round(agreement.share, 4)}
+        told = {"melody_agreement": round(agreement.share, 4), "melody_chance": round(agreement.chance, 4)}
+        return {"picture": os.fspath(path), **told}
 
 
 @dataclass(frozen=True)

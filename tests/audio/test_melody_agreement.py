@@ -40,6 +40,15 @@ def test_half_of_a_tune_agrees_by_half() -> None:
     )
 
 
+def test_chance_is_what_the_same_notes_come_to_at_other_moments() -> None:
+    rng = np.random.default_rng(3)
+    heard, made = rng.integers(0, 12, 4000), np.where(rng.random(4000) < 0.7, 7, rng.integers(0, 12, 4000))
+    shuffled = np.mean([(heard == rng.permutation(made)).mean() for _ in range(50)])
+    assert MelodyAgreement(heard, made, 0.128).chance == pytest.approx(shuffled, abs=0.005)
+    drone = MelodyAgreement(np.array([7, 7, 0, 4]), np.full(4, 7), 0.128)
+    assert drone.share == drone.chance == 0.5
+
+
 def test_a_melody_comes_again_when_it_ends() -> None:
     hum = tune([0, 7], note_s=1.0)
     agreement = MelodyAgreement.of(tune([0, 7] * 4, note_s=1.0), hum)

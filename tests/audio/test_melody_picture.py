@@ -38,7 +38,7 @@ def test_the_picture_has_the_notes_that_were_heard_and_made_and_their_share(tmp_
     assert lower.get_xlabel() == "time in s"
     assert upper.get_xlim() == lower.get_xlim() == (0, pytest.approx(3.5 * 0.128))
     assert "heard" in upper.get_title(loc="left") and "made" in lower.get_title(loc="left")
-    assert lower.get_legend().get_texts()[0].get_text().startswith("as heard: 50 %")
+    assert lower.get_legend().get_texts()[0].get_text() == "as heard: 50 % of the time (by chance: 12 %)"
 
 
 def test_each_note_has_the_colour_of_what_became_of_it(tmp_path: Path, figures: list[Figure]) -> None:

@@ -70,8 +70,9 @@ def test_a_picture_lies_beside_each_sound_and_json_tells_of_it(capsys: Any, foll
     assert Path("piano-7.png").read_text() == "mine"
     for record in records:
         assert Path(record["picture"]).read_bytes()[:4] == b"\x89PNG"
-        share = follow.agreement(Audio.load(record["path"]), "hum.wav").share
-        assert record["melody_agreement"] == pytest.approx(share, abs=1e-4)
+        agreement = follow.agreement(Audio.load(record["path"]), "hum.wav")
+        told = (record["melody_agreement"], record["melody_chance"])
+        assert told == pytest.approx((agreement.share, agreement.chance), abs=1e-4)
 
 
 def test_without_a_melody_the_picture_is_of_the_sound(capsys: Any) -> None:
