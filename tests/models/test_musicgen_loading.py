@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,22 @@ def test_too_few_parts_or_a_foreign_configuration_are_refused(either: Pair, part
         either.kind(either.ours.config.decoder)
     with pytest.raises(ValueError, match="no decoder"):
         either.kind.from_sub_models_pretrained(parts["text_encoder"], parts["audio_encoder"])
+
+
+@pytest.mark.row("R37")
+@pytest.mark.parametrize(
+    ("codec", "fits"),
+    [({}, True), ({"codebook_size": 32, "target_bandwidths": [1.0]}, False), ({"target_bandwidths": [0.6]}, False)],
+)
+def test_a_codec_that_cannot_hold_the_decoders_codes_is_warned_of(
+    either: Pair, codec: dict[str, Any], fits: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = either.ours.config.to_dict()
+    parts["audio_encoder"].update(codec)
+    config = either.kind.config_class(**{name: parts[name] for name in either.ours.config.sub_configs})
+    with caplog.at_level(logging.WARNING, logger="antiphon"):
+        either.kind(config)
+    assert ("do not belong together" in caplog.text) is not fits
 
 
 @pytest.mark.row("R49")
