@@ -44,6 +44,7 @@ def opened(checkpoint: str) -> tuple[Any, Any]:
     )
 
 
+@pytest.mark.row("R14", "R15")
 def test_the_script_with_separated_stems(opened: tuple[Any, Any]) -> None:
     processor, model = opened
     whole = torch.from_numpy(song(STEMS_HZ)).expand(1, 2, -1)
@@ -55,7 +56,7 @@ def test_the_script_with_separated_stems(opened: tuple[Any, Any]) -> None:
     assert music.shape == (1, 1, MADE)
 
 
-@pytest.mark.row("R1", "R17")
+@pytest.mark.row("R1", "R14", "R16", "R17", "E4")
 @pytest.mark.parametrize("rate_hz", [22_050, 32_000, 48_000])
 def test_the_script_with_a_raw_sound(opened: tuple[Any, Any], rate_hz: int) -> None:
     processor, model = opened
@@ -91,6 +92,7 @@ def test_the_batched_script(opened: tuple[Any, Any]) -> None:
     assert music.shape == (2, 1, MADE)
 
 
+@pytest.mark.row("R25")
 def test_the_unconditional_scripts(checkpoint: str) -> None:
     model = library.MusicgenMelodyForConditionalGeneration.from_pretrained(checkpoint)
     processor = library.MusicgenMelodyProcessor.from_pretrained(checkpoint)
@@ -128,7 +130,7 @@ def test_the_logits_script(opened: tuple[Any, Any]) -> None:
     assert logits.shape == (8, model.config.chroma_length + batch.input_ids.shape[1] + 1, CODES)
 
 
-@pytest.mark.row("R83", "R84", "R86")
+@pytest.mark.row("R83", "R84", "R85", "R86")
 def test_the_script_that_opens_a_melody_checkpoint_by_musicgens_name(checkpoint: str, tmp_path: Path) -> None:
     processor = library.AutoProcessor.from_pretrained(checkpoint)
     model = library.MusicgenForConditionalGeneration.from_pretrained(checkpoint, dtype="auto")

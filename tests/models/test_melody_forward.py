@@ -26,7 +26,7 @@ def projected(pair: Pair, features: torch.Tensor) -> torch.Tensor:
     return features @ state["audio_enc_to_dec_proj.weight"].T + state["audio_enc_to_dec_proj.bias"]
 
 
-@pytest.mark.row("R7", "R61", "R77")
+@pytest.mark.row("R7", "R50", "R61", "R77")
 @pytest.mark.parametrize("frames", [1, 4, CHROMA_LENGTH, 20])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_prefix_is_the_melody_and_then_the_text(name: str, frames: int, request: Any, texts: Any) -> None:
@@ -211,7 +211,7 @@ def test_the_output_is_of_its_own_class_with_the_documented_fields(melody: Pair,
     assert torch.equal(plain[-1], out.encoder_hidden_states)
 
 
-@pytest.mark.row("R7")
+@pytest.mark.row("R7", "R50")
 @pytest.mark.parametrize("frame", [0, 3, CHROMA_LENGTH - 1])
 def test_a_frame_moves_the_places_from_its_own_on_and_none_before(melody: Pair, texts: Any, frame: int) -> None:
     features = chroma(2, CHROMA_LENGTH)

@@ -137,7 +137,7 @@ def test_no_melody_is_the_first_note_throughout(melody: Pair, texts: Any) -> Non
         assert torch.equal(plain, codes_of(melody, **texts, **GREEDY, input_features=null(2, frames)))
 
 
-@pytest.mark.row("R1")
+@pytest.mark.row("R1", "R25", "R26")
 @pytest.mark.parametrize("name", NAMES)
 def test_unconditional_inputs_make_the_references_music(name: str, request: Any) -> None:
     pair: Pair = request.getfixturevalue(name)
