@@ -104,21 +104,24 @@ def test_the_unconditional_scripts(checkpoint: str) -> None:
 @pytest.mark.row("R27")
 def test_the_generation_config_script(checkpoint: str, capsys: Any) -> None:
     model = library.MusicgenMelodyForConditionalGeneration.from_pretrained(checkpoint)
-    print(model.generation_config)
+    settings = model.generation_config
+    print(settings)
     assert '"guidance_scale": 3.0' in capsys.readouterr().out
-    model.generation_config.guidance_scale = 4.0
-    model.generation_config.max_length = 256
+    settings.guidance_scale, settings.max_length = 4.0, 256
     assert model.generate().shape == (1, 1, MADE)
 
 
 @pytest.mark.row("R31", "R32", "R33")
 def test_the_decoder_only_script(checkpoint: str) -> None:
-    settings = library.AutoConfig.from_pretrained(checkpoint).decoder
-    first = library.MusicgenMelodyForCausalLM.from_pretrained(checkpoint, **settings.to_dict())
-    second = library.MusicgenMelodyForConditionalGeneration.from_pretrained(checkpoint).decoder
-    assert isinstance(second, library.MusicgenMelodyForCausalLM)
-    for name, tensor in first.state_dict().items():
-        assert torch.equal(tensor, second.state_dict()[name]), name
+    options = library.AutoConfig.from_pretrained(checkpoint).decoder.to_dict()
+    decoders = [
+        library.MusicgenMelodyForCausalLM.from_pretrained(checkpoint, **options),
+        library.MusicgenMelodyForConditionalGeneration.from_pretrained(checkpoint).decoder,
+    ]
+    assert {type(decoder) for decoder in decoders} == {library.MusicgenMelodyForCausalLM}
+    one, other = (decoder.state_dict() for decoder in decoders)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.row("R75", "R76")

@@ -65,6 +65,12 @@ class Pair:
         """Whether the conditions stand in front of the columns."""
         return hasattr(self.ours.config, "chroma_length")
 
+    def codes_of(self, sounds: torch.Tensor) -> torch.Tensor:
+        """What our codec makes of sounds (B, C, N): codes (B, K, T), the channels of a codebook in turn."""
+        with torch.no_grad():
+            channels = [self.ours.audio_encoder.encode(one[:, None]).audio_codes[0] for one in sounds.unbind(1)]
+        return torch.stack(channels, dim=2).flatten(1, 2)
+
     def prefix(self, texts: Any) -> int:
         """Places of the conditions among the logits of a call with these texts."""
         return int(self.ours.config.chroma_length + texts["input_ids"].shape[1]) if self.has_melody else 0
