@@ -69,6 +69,7 @@ $(AUDIOCRAFT_READY): oracles/audiocraft.txt oracles/audiocraft-alone.txt
 
 oracles: $(READY) $(AUDIOCRAFT_READY)
 	@for script in windows melody codec loudness; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore oracles/chroma.py
 	@$(BIN)/python -m pytest tests/oracles tests/models $(ARGS)
 
 wheel: $(READY)
