@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import antiphon
+from antiphon.errors import CheckpointError
 
 from .conftest import Pair
 
@@ -68,3 +69,9 @@ def test_an_auto_name_is_not_constructed_and_an_unknown_type_names_the_known(tmp
         antiphon.AutoModel.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="causal_lm"):
         antiphon.AutoModelForCausalLM.from_config(antiphon.EncodecConfig())
+
+
+@pytest.mark.parametrize("name", ["AutoConfig", "AutoModel", "AutoModelForTextToWaveform"])
+def test_a_folder_without_a_configuration_is_told_by_what_is_missing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        getattr(antiphon, name).from_pretrained(tmp_path)
