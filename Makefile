@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 .PHONY: help demo test check bench oracles wheel clean
 
 help:
-	@echo "make demo     compose four pieces with a small model made on the spot; sounds and pictures go to demo/"
+	@echo "make demo     compose five pieces with small models made on the spot; sounds and pictures go to demo/"
 	@echo "make test     run the tests (JOBS=$(JOBS) processes, BUDGET=$(BUDGET) seconds, ARGS= for pytest)"
 	@echo "make check    format, lint, types and floors"
 	@echo "make bench    measure speed and memory against the limits of this machine (ARGS= for benchmarks/run.py)"
@@ -68,7 +68,8 @@ $(AUDIOCRAFT_READY): oracles/audiocraft.txt oracles/audiocraft-alone.txt
 	@touch $@
 
 oracles: $(READY) $(AUDIOCRAFT_READY)
-	@for script in windows codec loudness; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
+	@for script in windows melody codec loudness; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore oracles/chroma.py
 	@$(BIN)/python -m pytest tests/oracles tests/models $(ARGS)
 
 wheel: $(READY)

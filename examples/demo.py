@@ -1,4 +1,5 @@
-"""The demo: a model made on the spot, two prompts, a real recording to go on from, a long piece; sounds and pictures.
+"""The demo: models made on the spot, two prompts, a real recording to go on from, a melody, a long piece; sounds and
+pictures.
 
 Run it as ``make demo``, or ``python examples/demo.py [FOLDER]``.
 """
@@ -12,10 +13,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import antiphon
 from antiphon.audio.clip import Audio
+from antiphon.audio.melody_picture import draw_melody
 from antiphon.audio.picture import draw
 from antiphon.tasks.composer import Composer
 
@@ -30,6 +33,8 @@ PACKAGE = "pygame==2.6.1"
 WHEEL = ("--only-binary=:all:", "--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp")
 RECORDING = "pygame/examples/data/house_lo.wav"
 HEARD_SECONDS = 4.0
+TUNE = (0, 2, 4, 0, 0, 2, 4, 0, 4, 5, 7, 7, 4, 5, 7, 7)  # Frère Jacques, in semitones above the middle C
+NOTE_SECONDS, MIDDLE_C_HZ = 0.5, 261.63
 LONG_SECONDS = 45.0  # more than one window of 30 s
 
 
@@ -48,18 +53,22 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     recording = fetch_recording(folder / ".recording")
-    print("Making a small MusicGen checkpoint with random weights.")
-    print("It was never trained: what you will hear is texture, not music. A trained checkpoint goes the same way.")
+    print("Making small checkpoints of MusicGen and MusicGen Melody with random weights.")
+    print("They were never trained: what you will hear is texture, not music. A trained checkpoint goes the same way.")
     torch.set_num_threads(1)  # a model this small would lose more by waiting for a second thread than it gains
     compose = antiphon.load(make(folder / "checkpoint"))
     made = [composed(compose, folder / f"prompt-{i}.wav", prompt, seed=i) for i, prompt in enumerate(PROMPTS, start=1)]
     made += continued(compose, folder, recording)
+    made += followed(antiphon.load(make(folder / "melody-checkpoint", melody=True)), folder)
     made.append(streamed(antiphon.load(folder / "checkpoint", quantize="int4"), folder / "long.flac"))
     for one in made:
         draw(one.audio, one.path.with_suffix(".png"), title=one.audio.prompt or one.path.stem)
     print(table(made))
     print("Beside each sound lies a picture of it (.png). The random codec cannot give a recording back as it was, so")
-    print("continuation.wav begins with what it makes of recording.wav.")
+    print(
+        "continuation.wav begins with what it makes of recording.wav. followed-melody.png shows the melody that was heard"
+    )
+    print("and what was made: a random model has not learnt to follow one, so they agree about as often as by chance.")
 
 
 def fetch_recording(place: Path) -> Path:
@@ -94,6 +103,21 @@ def continued(compose: Composer, folder: Path, recording: Path) -> list[Made]:
     took_s = time.monotonic() - started
     audio.save(folder / "continuation.wav")
     return [Made(folder / "recording.wav", heard, None), Made(folder / "continuation.wav", audio, took_s)]
+
+
+def followed(compose: Composer, folder: Path) -> list[Made]:
+    """A tune by rule, and a piece whose model hears it; their pitch classes are drawn one above the other."""
+    time_s = np.arange(round(NOTE_SECONDS * compose.sampling_rate)) / compose.sampling_rate
+    phases = [2 * np.pi * MIDDLE_C_HZ * 2 ** (note / 12) * time_s for note in TUNE]
+    plucked = [(np.sin(phase) + np.sin(2 * phase) / 3) * np.exp(-3 * time_s) for phase in phases]
+    melody = Audio(0.4 * np.concatenate(plucked).astype(np.float32), compose.sampling_rate)
+    melody.save(folder / "melody.wav")
+    started = time.monotonic()
+    audio = compose("calm piano", seconds=SECONDS, seed=5, melody=melody)
+    took_s = time.monotonic() - started
+    audio.save(folder / "followed.wav")
+    draw_melody(compose.agreement(audio, melody), folder / "followed-melody.png", title="calm piano, after a melody")
+    return [Made(folder / "melody.wav", melody, None), Made(folder / "followed.wav", audio, took_s)]
 
 
 def streamed(compose: Composer, path: Path) -> Made:

@@ -1,6 +1,6 @@
-"""Makes a small MusicGen checkpoint with random weights: the real architecture, texture instead of music.
+"""Makes a small MusicGen or MusicGen Melody checkpoint with random weights: the real architecture, texture for music.
 
-Run it as ``python examples/random_checkpoint.py FOLDER [--seed 0] [--stereo]``.
+Run it as ``python examples/random_checkpoint.py FOLDER [--seed 0] [--stereo] [--melody]``.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +18,11 @@ from antiphon import (
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    MusicgenMelodyFeatureExtractor,
+    MusicgenMelodyForConditionalGeneration,
+    MusicgenMelodyProcessor,
     MusicgenProcessor,
     T5Config,
     T5Tokenizer,
@@ -34,16 +40,20 @@ _RMS = 0.1  # of the sound of random codes; its peaks then stay below full scale
 _SPREAD = 0.9  # standard deviation of the logits: a choice, not a certainty
 
 
-def make(folder: str | os.PathLike[str], *, seed: int = 0, channels: int = 1) -> Path:
+Model = MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
+
+
+def make(folder: str | os.PathLike[str], *, seed: int = 0, channels: int = 1, melody: bool = False) -> Path:
     """Writes the checkpoint (about 8 MB) and gives its folder; the same seed gives the same checkpoint.
 
     Args:
-        folder: made if missing. channels: 1, or 2 for a stereo model.
+        folder: made if missing. channels: 1, or 2 for a stereo model. melody: one that hears melodies.
     """
+    kind = MusicgenMelodyForConditionalGeneration if melody else MusicgenForConditionalGeneration
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = _tokenizer()
-        model = MusicgenForConditionalGeneration(_config(len(tokenizer), channels)).eval()
+        model: Model = kind(_config(len(tokenizer), channels, melody=melody)).eval()
         with torch.no_grad():
             _shape_text_encoder(model)
             _shape_decoder(model)
@@ -53,9 +63,12 @@ def make(folder: str | os.PathLike[str], *, seed: int = 0, channels: int = 1) ->
         do_sample=True, guidance_scale=3.0, max_length=1500, pad_token_id=start, bos_token_id=start
     )
     model.generation_config.decoder_start_token_id = start
-    features = EncodecFeatureExtractor(feature_size=channels, sampling_rate=32_000, padding_side="left")
     model.save_pretrained(folder)
-    MusicgenProcessor(features, tokenizer).save_pretrained(folder)
+    if melody:
+        MusicgenMelodyProcessor(MusicgenMelodyFeatureExtractor(), tokenizer).save_pretrained(folder)
+    else:
+        features = EncodecFeatureExtractor(feature_size=channels, sampling_rate=32_000, padding_side="left")
+        MusicgenProcessor(features, tokenizer).save_pretrained(folder)
     (Path(folder) / "README.md").write_text("---\nlicense: apache-2.0\n---\nRandom weights: texture, not music.\n")
     return Path(folder)
 
@@ -68,10 +81,10 @@ def _tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=pieces, extra_ids=0)
 
 
-def _config(vocabulary: int, channels: int) -> MusicgenConfig:
-    return MusicgenConfig(
-        text_encoder=T5Config(vocab_size=vocabulary, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4),
-        audio_encoder=EncodecConfig(
+def _config(vocabulary: int, channels: int, *, melody: bool) -> MusicgenConfig | MusicgenMelodyConfig:
+    parts: dict[str, Any] = {
+        "text_encoder": T5Config(vocab_size=vocabulary, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4),
+        "audio_encoder": EncodecConfig(
             sampling_rate=32_000,
             target_bandwidths=[1.8],  # 4 codebooks of 9 bits at 50 frames a second
             upsampling_ratios=[8, 5, 4, 4],
@@ -81,7 +94,7 @@ def _config(vocabulary: int, channels: int) -> MusicgenConfig:
             use_causal_conv=False,
             use_conv_shortcut=False,
         ),
-        decoder=MusicgenDecoderConfig(
+        "decoder": (MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig)(
             vocab_size=_CODEBOOK_SIZE,
             hidden_size=128,
             ffn_dim=512,
@@ -92,16 +105,19 @@ def _config(vocabulary: int, channels: int) -> MusicgenConfig:
             pad_token_id=_CODEBOOK_SIZE,
             bos_token_id=_CODEBOOK_SIZE,
         ),
-    )
+    }
+    return MusicgenMelodyConfig(**parts) if melody else MusicgenConfig(**parts)
 
 
-def _shape_text_encoder(model: MusicgenForConditionalGeneration) -> None:
-    """Embeddings apart enough that every word counts."""
+def _shape_text_encoder(model: Model) -> None:
+    """Embeddings apart enough that every word counts, and every pitch class of a melody."""
     model.text_encoder.get_input_embeddings().weight.normal_()
     model.enc_to_dec_proj.weight.normal_(std=0.3)
+    if hasattr(model, "audio_enc_to_dec_proj"):
+        model.audio_enc_to_dec_proj.weight.normal_()
 
 
-def _shape_decoder(model: MusicgenForConditionalGeneration) -> None:
+def _shape_decoder(model: Model) -> None:
     """Weights at the scale of their inputs' width, so that attention has something to say; then heads with a spread."""
     decoder = model.decoder
     for name, weight in decoder.named_parameters():
@@ -113,7 +129,7 @@ def _shape_decoder(model: MusicgenForConditionalGeneration) -> None:
             weight *= _SPREAD / logits.std()
 
 
-def _shape_codec(model: MusicgenForConditionalGeneration) -> None:
+def _shape_codec(model: Model) -> None:
     """Codebooks of what the random encoder makes of noise that swells and fades, so that loud stays loud; and a decoder
     whose upsampling interpolates, at a fair level.
     """
@@ -149,11 +165,13 @@ def _level(tensors: dict[str, torch.Tensor], part: str, output: torch.Tensor, *,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make a small MusicGen checkpoint with random weights.")
+    parser.add_argument("--melody", action="store_true", help="of MusicGen Melody, which also hears a melody")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stereo", action="store_true")
     arguments = parser.parse_args()
-    folder = make(arguments.folder, seed=arguments.seed, channels=2 if arguments.stereo else 1)
+    channels = 2 if arguments.stereo else 1
+    folder = make(arguments.folder, seed=arguments.seed, channels=channels, melody=arguments.melody)
     print(f"{folder}: a MusicGen checkpoint with random weights (texture, not music)")
 
 

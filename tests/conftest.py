@@ -68,6 +68,20 @@ def compose(checkpoint: Path) -> Any:
     return antiphon.load(checkpoint, device="cpu")
 
 
+@pytest.fixture(scope="session")
+def melody_checkpoint(make_checkpoint: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random checkpoint of MusicGen Melody, made once."""
+    return make_checkpoint(tmp_path_factory.mktemp("melody"), melody=True)
+
+
+@pytest.fixture(scope="session")
+def follow(melody_checkpoint: Path) -> Any:
+    """The composer of it."""
+    import antiphon
+
+    return antiphon.load(melody_checkpoint, device="cpu")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fails what is left once the budget is spent, so that the run still ends with its summary."""
     if time.monotonic() - _STARTED > _BUDGET_S:

@@ -182,9 +182,9 @@ class Audio:
         )
 
     @classmethod
-    def load(cls, source: Source, *, limits: Limits | None = None) -> Audio:
-        """Gives the sound of a file, with what ``save`` noted in its tags; errors as ``files.load``."""
-        samples, rate_hz = files.load(source, limits=limits or Limits())
+    def load(cls, source: Source, *, limits: Limits | None = None, first_s: float | None = None) -> Audio:
+        """Gives the sound of a file, with what ``save`` noted in its tags; arguments and errors as ``files.load``."""
+        samples, rate_hz = files.load(source, limits=limits or Limits(), first_s=first_s)
         try:
             tags = files.read_tags(source)
         except AntiphonError:  # formats that only FFmpeg reads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ _DEFAULT_LIMITS = Limits()
 _WAV_MAX_BYTES = (1 << 32) - (1 << 20)
 
 
-def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[np.ndarray, int]:
+def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS, first_s: float | None = None) -> tuple[np.ndarray, int]:
     """Gives the sound of a file: float32 (C, N) and the sampling rate in Hz that the file states.
 
     libsndfile reads wav, flac, ogg, opus, mp3, aiff and more; FFmpeg, where the extra ``media`` is installed, what it
@@ -48,18 +49,21 @@ def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[np.ndarra
     Args:
         source: a path, the bytes of a file, or a binary file object (read from its start, left open).
         limits: bounds on decoded bytes, channels and rate, kept while decoding.
+        first_s: only so many seconds are decoded, from the beginning, and no more memory is taken; all unless told.
 
     Raises:
         AudioError: no such file, no regular file, no sound, unknown format, samples not finite, a limit broken.
-        ParamTypeError: ``source`` is none of the three.
+        ParamTypeError: ``source`` is none of the three. ParamError: ``first_s`` is no length.
     """
+    if first_s is not None and not 0 < first_s < math.inf:
+        raise ParamError(f"first_s={first_s!r}", expected="a number of seconds above 0, or None")
     with opened(source, limits) as (stream, name):
         riff.check_header(stream, name)
         try:
-            return sndfile.decode(stream, name, limits)
+            return sndfile.decode(stream, name, limits, first_s=first_s)
         except sndfile.Refused as refused:
             if media.available():
-                return media.decode(stream, name, limits)
+                return media.decode(stream, name, limits, first_s=first_s)
             raise AudioError(
                 f"{name} cannot be read as sound ({refused})",
                 expected="wav, flac, ogg, opus, mp3 or aiff",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,20 +78,29 @@ class Intake:
         channels, rate_hz: as the file states them; checked here.
         limits: the bounds.
         name: what messages call the file.
+        first_s: how many seconds are wanted, from the beginning; all unless told.
+
+    Attributes:
+        length_samples: how many are there. is_full: no more are wanted.
 
     Raises:
         AudioError: here and in ``add``, where a limit is broken or a sample is not finite.
     """
 
-    def __init__(self, channels: int, rate_hz: int, limits: Limits, name: str) -> None:
+    def __init__(self, channels: int, rate_hz: int, limits: Limits, name: str, *, first_s: float | None = None) -> None:
         limits.check_stream(channels, rate_hz, name)
         self.channels, self.rate_hz, self.name = channels, rate_hz, name
         self.length_samples = 0
+        self._wanted = None if first_s is None else math.ceil(first_s * rate_hz)
         self._limits = limits
         self._blocks: list[np.ndarray] = []
 
     def add(self, block: np.ndarray) -> None:
-        """Takes a block, float32 (C, n); it is kept as it is, so hand over a copy of a buffer that is used again."""
+        """Takes a block, float32 (C, n), or what is wanted of it; it is kept as it is, so hand over a copy of a buffer
+        that is used again.
+        """
+        if self._wanted is not None:
+            block = block[:, : self._wanted - self.length_samples]
         # before the block is kept: a whole bomb never is in memory
         length = self.length_samples + block.shape[1]
         if not (length * self.channels * 4 <= self._limits.max_decoded_bytes):
@@ -105,6 +115,10 @@ class Intake:
         check_finite(block, self.name, offset_samples=self.length_samples)
         self._blocks.append(block)
         self.length_samples = length
+
+    @property
+    def is_full(self) -> bool:
+        return self._wanted is not None and self.length_samples >= self._wanted
 
     def joined(self) -> np.ndarray:
         """The whole sound, float32 (C, N); the blocks are given up on the way, to keep the peak of memory low."""

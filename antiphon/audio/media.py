@@ -45,8 +45,11 @@ def _import() -> ModuleType | None:
     return module
 
 
-def decode(stream: GuardedStream, name: str, limits: Limits) -> tuple[np.ndarray, int]:
+def decode(stream: GuardedStream, name: str, limits: Limits, *, first_s: float | None = None) -> tuple[np.ndarray, int]:
     """Gives float32 (C, N) and the rate in Hz of the first sound track; a damaged end shortens it, with a warning.
+
+    Args:
+        first_s: only so many seconds are read, from the beginning.
 
     Raises:
         AudioError: not one of the accepted formats, no sound track, nothing decodable, or a limit is broken.
@@ -68,7 +71,9 @@ def decode(stream: GuardedStream, name: str, limits: Limits) -> tuple[np.ndarray
             limits.check_stream(context.layout.nb_channels, context.sample_rate, name)
             stated = _stated_samples(track, context.sample_rate)
             for frame in container.decode(track):
-                intake = _take(frame, intake, limits, name)
+                intake = _take(frame, intake, limits, name, first_s)
+                if intake.is_full:
+                    break
         except AudioError:
             raise
         except Exception as error:  # as above
@@ -184,10 +189,10 @@ def _encode_into(
     container.mux(track.encode(None))
 
 
-def _take(frame: Any, intake: Intake | None, limits: Limits, name: str) -> Intake:
+def _take(frame: Any, intake: Intake | None, limits: Limits, name: str, first_s: float | None) -> Intake:
     channels, rate_hz = frame.layout.nb_channels, frame.sample_rate
     if intake is None:
-        intake = Intake(channels, rate_hz, limits, name)
+        intake = Intake(channels, rate_hz, limits, name, first_s=first_s)
     if (channels, rate_hz) != (intake.channels, intake.rate_hz):
         raise AudioError(
             f"{name} changes from {intake.channels} channels at {intake.rate_hz} Hz to {channels} at {rate_hz} Hz",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,14 @@ import numpy as np
 import torch
 
 from antiphon.audio.clip import Audio
-from antiphon.audio.destination import destination
+from antiphon.audio.figure import GRID, INK, LIGHT, TEAL, clean, new_figure, round_ticks, write
 from antiphon.audio.samples import to_channels
-from antiphon.errors import missing_extra
 
 _COLUMNS = 1200  # about one a pixel
 _BANDS = 240
 _LOWEST_HZ = 40.0
 _RANGE_DB = 80.0
 _WINDOW_SECONDS = 0.064
-_WAVE, _WAVE_LIGHT, _INK, _GRID = "#1f6f78", "#8cc4c4", "#22303a", "#dfe5e8"
-_TITLE_CHARACTERS = 110
 
 
 def draw(audio: Audio, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
@@ -37,31 +33,14 @@ def draw(audio: Audio, path: str | os.PathLike[str], *, title: str | None = None
         MissingExtraError: matplotlib is not installed.
         AudioError: the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_extra("matplotlib", "plot", purpose="Drawing a sound") from error
-    # a Figure of its own: pyplot keeps every figure in global state
-    figure = Figure(figsize=(12, 6.4), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 6.4)
     waves = audio.samples if audio.channels <= 2 else to_channels(audio.samples, 1)
     rows = len(waves)
     panels = figure.subplots(rows + 1, 1, sharex=True, height_ratios=[1.6 / rows] * rows + [3.4])
     for row, (axes, wave) in enumerate(zip(panels[:-1], waves, strict=True)):
         _draw_wave(axes, wave, audio, label=("left", "right")[row] if rows == 2 else "amplitude")
     _draw_spectrogram(figure, panels[-1], list(panels), audio)
-    heading = " ".join((audio.prompt or "" if title is None else title).split())
-    if len(heading) > _TITLE_CHARACTERS:
-        heading = heading[: _TITLE_CHARACTERS - 1] + "…"
-    if heading:
-        figure.suptitle(heading, fontsize=13, color=_INK, parse_math=False)
-    with warnings.catch_warnings():
-        # a prompt may hold characters the font lacks: they show as boxes
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        with destination(Path(path)) as file:
-            figure.savefig(file, format="png")
-    return Path(path)
+    return write(figure, path, title=(audio.prompt or "") if title is None else title)
 
 
 def spectrogram(samples: np.ndarray, rate_hz: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,17 +90,17 @@ def _draw_wave(axes: Any, wave: np.ndarray, audio: Audio, *, label: str) -> None
         low, high = np.minimum(low, 0), np.maximum(high, 0)
     rms = np.sqrt(np.add.reduceat(wave.astype(np.float64) ** 2, starts) / lengths)
     times = np.append(starts, wave.shape[0]) / wave.shape[0] * seconds
-    axes.stairs(high, times, baseline=low, fill=True, color=_WAVE_LIGHT, linewidth=0)
-    axes.stairs(np.minimum(rms, high), times, baseline=np.maximum(-rms, low), fill=True, color=_WAVE, linewidth=0)
+    axes.stairs(high, times, baseline=low, fill=True, color=LIGHT, linewidth=0)
+    axes.stairs(np.minimum(rms, high), times, baseline=np.maximum(-rms, low), fill=True, color=TEAL, linewidth=0)
     # a quiet sound is drawn larger, silence keeps the full scale
     axes.set_ylim(*((-1.05, 1.05) if peak == 0 else (-1.1 * peak, 1.1 * peak)))
-    axes.axhline(0, color=_WAVE, linewidth=0.6)
+    axes.axhline(0, color=TEAL, linewidth=0.6)
     axes.set_xlim(0, seconds)
-    axes.set_ylabel(label, color=_INK)
-    axes.yaxis.set_major_locator(_locator(3))
-    axes.grid(visible=True, color=_GRID, linewidth=0.6)
+    axes.set_ylabel(label, color=INK)
+    axes.yaxis.set_major_locator(round_ticks(3))
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    _clean(axes)
+    clean(axes)
 
 
 def _draw_spectrogram(figure: Any, axes: Any, panels: list[Any], audio: Audio) -> None:
@@ -134,25 +113,12 @@ def _draw_spectrogram(figure: Any, axes: Any, panels: list[Any], audio: Audio) -
     axes.set_yticks(ticks, [f"{hertz // 1000} k" if hertz >= 1000 else str(hertz) for hertz in ticks])
     axes.minorticks_off()
     axes.set_ylim(bands_hz[0], bands_hz[-1])
-    axes.set_ylabel("frequency in Hz", color=_INK)
-    axes.set_xlabel("time in s", color=_INK)
-    axes.xaxis.set_major_locator(_locator(12))
-    _clean(axes)
+    axes.set_ylabel("frequency in Hz", color=INK)
+    axes.set_xlabel("time in s", color=INK)
+    axes.xaxis.set_major_locator(round_ticks(12))
+    clean(axes)
     bar = figure.colorbar(mesh, ax=axes, pad=0.012, aspect=24)
-    bar.set_label("level in dBFS", color=_INK)
+    bar.set_label("level in dBFS", color=INK)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=_INK, labelsize=9)
+    bar.ax.tick_params(colors=INK, labelsize=9)
     figure.align_ylabels(panels)
-
-
-def _locator(bins: int) -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=bins, steps=[1, 2, 2.5, 5, 10])
-
-
-def _clean(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_GRID)
-    axes.tick_params(colors=_INK, labelsize=9)

@@ -54,16 +54,23 @@ def separate(
     return np.ascontiguousarray(_with_channels(back, len(sound)))
 
 
+def check_can_separate() -> None:
+    """Raises ``MissingExtraError`` where Demucs is not installed."""
+    try:
+        import demucs.pretrained  # noqa: F401  # only to see whether it is there
+    except ImportError as error:
+        raise missing_extra("demucs", "separate", purpose="Separating a melody from a song") from error
+
+
 def separator(model: Any) -> Any:
     """The separating model of that name; a model is given back as it is.
 
     Raises:
         MissingExtraError: Demucs is not installed. ParamError: it has no such model, or could not fetch it.
     """
-    try:
-        from demucs.pretrained import get_model
-    except ImportError as error:
-        raise missing_extra("demucs", "separate", purpose="Separating a melody from a song") from error
+    check_can_separate()
+    from demucs.pretrained import get_model
+
     if not isinstance(model, str):
         return model
     # names of other people's repositories stay out: what such a file calls its class would be imported and called

@@ -40,8 +40,11 @@ def _straight_file() -> Any:
     return StraightFile
 
 
-def decode(stream: GuardedStream, name: str, limits: Limits) -> tuple[np.ndarray, int]:
+def decode(stream: GuardedStream, name: str, limits: Limits, *, first_s: float | None = None) -> tuple[np.ndarray, int]:
     """Gives float32 (C, N) and the rate in Hz of a file; a damaged end shortens the sound, with a warning.
+
+    Args:
+        first_s: only so many seconds are read, from the beginning.
 
     Raises:
         Refused: the format is unknown, the header damaged, or no sample comes out.
@@ -52,23 +55,23 @@ def decode(stream: GuardedStream, name: str, limits: Limits) -> tuple[np.ndarray
     except Exception as error:  # LibsndfileError, and TypeError for headerless formats
         raise Refused(_reason(stream.error or error)) from error
     with file:
-        intake = Intake(file.channels, file.samplerate, limits, name)
+        intake = Intake(file.channels, file.samplerate, limits, name, first_s=first_s)
         promised, damage = _short_data(file), _drain(file, intake)
         length = intake.length_samples
         if length == 0:
             raise Refused(_reason(stream.error or damage or AudioError("it holds no samples")))
         broken = damage or stream.error
         # .frames is what the header says: a reason to warn, never a size to allocate
-        if broken or promised or length < file.frames < _UNKNOWN_SIZE:
+        if not intake.is_full and (broken or promised or length < file.frames < _UNKNOWN_SIZE):
             cause = _reason(broken) if broken else "its header promises more"
             logger.warning("%s is cut short or damaged: kept %d samples (%s)", name, length, cause)
     return intake.joined(), intake.rate_hz
 
 
 def _drain(file: Any, intake: Intake) -> Exception | None:
-    """Reads to the end or to the first damage, which is returned."""
+    """Reads as much as is wanted, or to the first damage, which is returned."""
     buffer = np.empty((_BLOCK_FRAMES, intake.channels), np.float32)
-    while True:
+    while not intake.is_full:
         try:
             block = file.read(out=buffer)
         except Exception as error:  # reported by the caller
@@ -76,6 +79,7 @@ def _drain(file: Any, intake: Intake) -> Exception | None:
         if len(block) == 0:
             return None
         intake.add(block.T.copy())
+    return None
 
 
 def peak(stream: GuardedStream) -> float:

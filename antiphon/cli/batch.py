@@ -31,12 +31,14 @@ def compose_batch(
     if not outputs.is_folder:
         raise typer.BadParameter("the pieces of --prompts go to a folder: name one", param_hint="-o")
     settings = {name: value for name, value in commission.settings.items() if name != "n"}
-    rows, bad = read_rows(prompt_file, settings, seed=seed, recording=commission.recording)
+    rows, bad = read_rows(prompt_file, settings, seed=seed, recording=commission.recording, melody=commission.melody)
     batch = _Batch(commission, outputs, bad, as_json=commission.as_json)
     from antiphon.cli.batch_plan import planned
 
     made_with = {"model": commission.model, "dtype": commission.dtype, "quantize": commission.quantize}
-    todo, finished = planned(rows, outputs, {**made_with, "loudness": commission.loudness}, resume=resume)
+    shared: dict[str, Any] = {**made_with, "loudness": commission.loudness}
+    shared |= {"separate": True} if commission.separate else {}
+    todo, finished = planned(rows, outputs, shared, resume=resume)
     if finished:
         say(f"{finished} of {len(rows) + len(bad)} pieces are finished already")
     try:
@@ -66,7 +68,7 @@ class _Batch:
 
     def run(self, todo: list[Planned]) -> None:
         """Makes the pieces, those of equal settings together."""
-        composer = self._commission.load()
+        composer = self._commission.load(melody=self._commission.melody)
         with Interruption() as stop:
             for group in _groups(todo):
                 self._run_group(composer, group, stop, of=len(todo))
@@ -85,6 +87,7 @@ class _Batch:
 
         first = group[0].row
         settings = {**first.settings, "n": 1, "continue_from": _recordings(group)}
+        settings["melody"] = [piece.row.melody for piece in group]
         settings["seed"] = None if first.seed is None else [piece.row.seed for piece in group]
         title = f"row {first.number}: {first.prompt}" if len(group) == 1 else f"rows {first.number}.. of {of}"
         try:
@@ -112,7 +115,7 @@ class _Batch:
             path = self._outputs.path_for("", None, name=name, partial=True)
         else:
             path = self._outputs.claim(piece.path)
-        self._commission.save(finished, path)
+        self._commission.save(finished, path, self._outputs, piece.row.melody)
         self._made += not finished.is_partial
 
     def _fail(self, number: int, reason: str) -> None:

@@ -91,6 +91,7 @@ def _asked(row: Row) -> dict[str, Any]:
         "seed": row.seed,
         "output": row.output,
         "continue": row.recording,
+        **({} if row.melody is None else {"melody": row.melody}),  # plans of earlier versions have no such name
         **row.settings,
     }
 

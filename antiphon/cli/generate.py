@@ -40,6 +40,17 @@ def generate(
     recording: Annotated[
         str | None, typer.Option("--continue", metavar="FILE", help="A recording to go on from.")
     ] = None,
+    melody: Annotated[
+        str | None,
+        typer.Option("--melody", metavar="FILE", help="A tune to follow, hummed or played; needs a melody model."),
+    ] = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="With --melody: take drums and bass out of it first (Demucs).")
+    ] = False,
+    picture: Annotated[
+        bool,
+        typer.Option("--picture", help="A PNG beside each sound; with --melody, what was heard and what was made."),
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help=f"A folder, or a name on the Hub; else the variable {MODEL_VARIABLE}.")
     ] = None,
@@ -67,18 +78,25 @@ def generate(
 
     Without -o the files are called after the prompt and the seed. An existing file is kept: the new one gets a number.
     Ctrl-C ends the pieces where they are and keeps them as NAME-partial.
+
+    antiphon generate "80s pop with bassy drums" --seconds 12 --seed 7 -o pop.wav
+
+    antiphon generate "the same as a string quartet" --melody hum.wav --picture -o quartet.wav
     """
-    texts = [_as_text(prompt) for prompt in prompts or []]
+    texts = _texts(prompts or [], wordless=melody is not None and prompt_file is None)
     settings = {
         "seconds": seconds,
         "guidance": guidance,
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
+        "window_seconds": window,
+        "stride_seconds": stride,
         "n": n,
     }
-    settings |= {"window_seconds": window, "stride_seconds": stride}
-    _check_ways(texts, prompt_file, output, resume=resume, n=n, loudness=loudness, as_json=as_json, format=format)
+    _check_ways(texts, prompt_file, resume=resume, n=n, idle=separate and melody is None)
+    plain = loudness == "none" and (format or "wav").lower() == "wav" and not (as_json or picture)
+    _check_pipe(output, texts, n=n, plain=plain)
     check_settings(settings, texts, seed)
     commission = Commission(
         model=model_name(model),
@@ -87,6 +105,9 @@ def generate(
         quantize=quantize,
         settings=settings,
         recording=recording,
+        melody=melody,
+        separate=separate,
+        picture=picture,
         loudness=loudness,
         format=format or "wav",
         as_json=as_json,
@@ -97,9 +118,7 @@ def generate(
 
         compose_to_pipe(commission, texts[0], seed)
         return
-    from antiphon.cli.output_files import OutputFiles
-
-    outputs = OutputFiles(output, force=force, format=format or "wav")
+    outputs = _outputs(commission, output, force=force)
     if prompt_file is not None:
         from antiphon.cli.batch import compose_batch
 
@@ -108,54 +127,62 @@ def generate(
         _compose_files(commission, texts, outputs, seed)
 
 
-def _as_text(argument: str) -> str:
-    """An argument as text in UTF-8, whatever the locale took it for; bytes that are none stay marked."""
-    return os.fsencode(argument).decode("utf-8", "surrogateescape")
+def _texts(arguments: list[str], *, wordless: bool) -> list[str]:
+    """Arguments as texts in UTF-8, whatever the locale took them for; bytes that are none stay marked.
+
+    Args:
+        wordless: no argument at all is one empty text.
+    """
+    texts = [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in arguments]
+    return texts or [""] * wordless
 
 
-def _check_ways(
-    texts: list[str],
-    prompt_file: str | None,
-    output: str | None,
-    *,
-    resume: bool,
-    n: int,
-    loudness: Loudness,
-    as_json: bool,
-    format: str | None,
-) -> None:
-    """Refuses options that do not go together."""
+def _check_ways(texts: list[str], prompt_file: str | None, *, resume: bool, n: int, idle: bool) -> None:
+    """Refuses options that do not go together; ``idle`` is a separation without a melody."""
     if not texts and prompt_file is None:
-        raise typer.BadParameter("there is nothing to compose: give a PROMPT, or --prompts FILE.")
+        raise typer.BadParameter("there is nothing to compose: give a PROMPT, a --melody, or --prompts FILE.")
     if prompt_file is not None and (texts or n > 1):
         raise typer.BadParameter("--prompts brings all the pieces: leave out PROMPT and --n.")
     if resume and prompt_file is None:
         raise typer.BadParameter("--resume goes on with the prompts of a file: name it with --prompts.")
-    if output == "-":
-        _check_pipe(texts, n=n, loudness=loudness, as_json=as_json, format=format)
+    if idle and prompt_file is None:
+        raise typer.BadParameter("--separate is about a melody: name one with --melody.")
 
 
-def _check_pipe(texts: list[str], *, n: int, loudness: Loudness, as_json: bool, format: str | None) -> None:
+def _check_pipe(output: str | None, texts: list[str], *, n: int, plain: bool) -> None:
+    """Refuses what cannot go into a pipe, where the output is one."""
+    if output != "-":
+        return
     from antiphon.cli.pipe import check_reader
 
     check_reader()
     if len(texts) != 1 or n > 1:
         raise typer.BadParameter("a pipe takes one piece: give one PROMPT, without --n.", param_hint="-o")
-    if as_json or loudness != "none" or (format or "wav").lower() != "wav":
+    if not plain:
         raise typer.BadParameter(
-            "sound that is written while it is made is WAV at its own level: leave out --json, --loudness, --format.",
+            "sound that is written while it is made is WAV at its own level: leave out --json, --loudness, --format, "
+            "--picture.",
             param_hint="-o",
         )
 
 
+def _outputs(commission: Commission, output: str | None, *, force: bool) -> OutputFiles:
+    from antiphon.cli.output_files import OutputFiles
+
+    outputs = OutputFiles(output, force=force, format=commission.format)
+    if commission.picture and outputs.is_device:
+        raise typer.BadParameter("a picture lies beside a file, and -o names none.", param_hint="--picture")
+    return outputs
+
+
 def _compose_files(commission: Commission, texts: list[str], outputs: OutputFiles, seed: int | None) -> None:
-    composer = commission.load([commission.recording] if commission.recording is not None else [])
+    composer = commission.load(commission.recording, commission.melody)
     with Interruption() as stop:
         for group, seeds in _groups(texts, seed, commission.settings):
             for finished in commission.compose(composer, group, stop, seed=seeds):
                 piece = finished.piece
                 path = outputs.path_for(piece.prompt or "", piece.seed, partial=finished.is_partial)
-                commission.save(finished, path)
+                commission.save(finished, path, outputs, commission.melody)
             if stop.asked:
                 raise KeyboardInterrupt
 

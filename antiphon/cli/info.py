@@ -52,6 +52,13 @@ def _lines(summary: Summary) -> list[tuple[str, str]]:
                 f"{summary.tokens_per_second} tokens a second of sound",
             )
         )
+    if summary.melody_frames:
+        lines.append(
+            (
+                "melody",
+                f"takes one (--melody FILE): {summary.pitch_classes} pitch classes, {summary.melody_frames} frames",
+            )
+        )
     lines.append(("memory", "weights " + _by_kind(summary.weights_bytes)))
     if summary.cache_bytes:
         from antiphon.tasks.summary import FORECAST_SECONDS

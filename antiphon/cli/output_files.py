@@ -37,7 +37,8 @@ class OutputFiles:
         format: of the files in a folder.
 
     Attributes:
-        folder: where the sounds go. is_folder: whether names are made of prompts.
+        folder: where the sounds go. is_folder: whether names are made of prompts. is_device: whether there is a pipe or
+            a device instead of files.
 
     Raises:
         AudioError: a format that cannot be written, or a folder that cannot be made or written to. This is found out
@@ -49,12 +50,13 @@ class OutputFiles:
         self._taken: set[Path] = set()
         path = Path(output or ".")
         looks_like_folder = output is None or output.endswith(("/", os.sep)) or not path.suffix or os.path.isdir(path)
-        self.is_folder = looks_like_folder and not _is_device(path)
+        self.is_device = _is_device(path)
+        self.is_folder = looks_like_folder and not self.is_device
         self.folder = path if self.is_folder else path.parent
         self._file: Path | None = None if self.is_folder else path
         self._suffix = f".{format.lower()}"
         check_format(format if self._file is None or not path.suffix else path.suffix.lstrip("."))
-        if not _is_device(path):
+        if not self.is_device:
             _check_writable(self.folder)
 
     def reserve(self, path: Path) -> None:
@@ -83,11 +85,22 @@ class OutputFiles:
             AudioError: no name is free, or the name is too long.
         """
         name = name or (slug(prompt) if seed is None else f"{slug(prompt)}-{seed}")
-        if self._file is not None and _is_device(self._file):
+        if self._file is not None and self.is_device:
             return self._file
         wanted = self._file or self.folder / (name if Path(name).suffix else f"{name}{self._suffix}")
         if partial:
             wanted = wanted.with_name(f"{wanted.stem}-partial{wanted.suffix}")
+        return self._free(wanted)
+
+    def beside(self, path: Path) -> Path:
+        """The path of the picture of the sound at ``path``.
+
+        Raises:
+            AudioError: no name is free.
+        """
+        return self._free(path.with_suffix(".png"))
+
+    def _free(self, wanted: Path) -> Path:
         for number in range(1, _TRIED):
             path = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
             if path not in self._taken and (self._force or not _exists(path)):

@@ -45,7 +45,7 @@ def compose_to_pipe(commission: Commission, prompt: str, seed: int | None) -> No
         settings["seed"] = item_seeds(seed, 1)[0]
         if seed is None:
             say(f"seed {settings['seed']}")
-    composer = commission.load([commission.recording] if commission.recording is not None else [])
+    composer = commission.load(commission.recording, commission.melody)
     writer = WavWriter(sys.stdout.buffer, composer.sampling_rate, composer.channels)
     with (
         Interruption() as stop,
@@ -59,7 +59,13 @@ def compose_to_pipe(commission: Commission, prompt: str, seed: int | None) -> No
         ) as on_progress,
     ):
         chunks = composer.stream(
-            prompt, continue_from=commission.recording, on_progress=on_progress, stop_when=stop, **settings
+            prompt,
+            continue_from=commission.recording,
+            melody=commission.melody,
+            separate=commission.separate,
+            on_progress=on_progress,
+            stop_when=stop,
+            **settings,
         )
         try:
             with closing(chunks), closing(writer):

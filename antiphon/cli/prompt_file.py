@@ -17,7 +17,7 @@ from antiphon.cli.commission import check_settings
 from antiphon.errors import AntiphonError, ParamError, ParamTypeError, unknown_argument
 
 MOST_BYTES = 64 << 20
-_OWN = ("prompt", "seed", "output", "continue")
+_OWN = ("prompt", "seed", "output", "continue", "melody")
 _SETTINGS = {
     "seconds": "seconds",
     "guidance": "guidance",
@@ -36,6 +36,7 @@ class Row:
     Attributes:
         number: its line, from 1. settings: of ``compose``, by its names. seed: ``None`` draws one.
         output: a file name inside the folder, ``None`` makes one of the prompt. recording: a file to go on from.
+        melody: a file whose melody is followed.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Row:
     seed: int | None
     output: str | None
     recording: str | None
+    melody: str | None
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,16 @@ class BadRow:
 
 
 def read_rows(
-    name: str, settings: Mapping[str, Any], *, seed: int | None, recording: str | None
+    name: str, settings: Mapping[str, Any], *, seed: int | None, recording: str | None, melody: str | None
 ) -> tuple[list[Row], list[BadRow]]:
     """The rows of a file, good and bad; empty lines are none.
 
     Args:
         name: ``*.jsonl`` holds objects with ``prompt`` and, each optional, ``seconds``, ``seed``, ``output``,
-            ``continue``, ``guidance``, ``temperature``, ``top_k``, ``top_p``, ``window`` and ``stride``; other files
-            hold a prompt a line. ``-`` is stdin, objects where its first line is one.
-        settings, recording: for rows that do not say. seed: of the first row; row i has it plus i, unless it says.
+            ``continue``, ``melody``, ``guidance``, ``temperature``, ``top_k``, ``top_p``, ``window`` and ``stride``;
+            other files hold a prompt a line. ``-`` is stdin, objects where its first line is one.
+        settings, recording, melody: for rows that do not say.
+        seed: of the first row; row i has it plus i, unless it says.
 
     Raises:
         BadParameter: the file cannot be read, is larger than ``MOST_BYTES``, or holds no row.
@@ -76,7 +79,7 @@ def read_rows(
     for place, (number, line) in enumerate(lines):
         try:
             given: dict[str, Any] = _object(line) if objects else {"prompt": _text(line.strip())}
-            given.setdefault("continue", recording)
+            given = {"continue": recording, "melody": melody, **given}
             if given.get("seed") is None and seed is not None:
                 given["seed"] = seed + place
             good.append(_row(number, given, settings))
@@ -141,15 +144,23 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _row(number: int, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
-    for key in ("prompt", "output", "continue"):
+    for key in ("prompt", "output", "continue", "melody"):
         if given.get(key) is not None and not isinstance(given[key], str):
             raise ParamTypeError(f"{key} is of type {type(given[key]).__name__}", expected="text")
     if given.get("prompt") is None:
         raise ParamError("the row has no prompt", expected='{"prompt": "...", ...}')
     own = {**settings, **{_SETTINGS[key]: value for key, value in given.items() if key in _SETTINGS}}
     check_settings(own, [given["prompt"]], given.get("seed"))
-    recording = given.get("continue")
-    return Row(number, given["prompt"], own, given.get("seed"), checked_output(given.get("output")), recording)
+    output = checked_output(given.get("output"))
+    return Row(
+        number,
+        given["prompt"],
+        own,
+        seed=given.get("seed"),
+        output=output,
+        recording=given.get("continue"),
+        melody=given.get("melody"),
+    )
 
 
 def checked_output(name: str | None) -> str | None:

@@ -27,6 +27,9 @@ def replay(
     recording: Annotated[
         str | None, typer.Option("--continue", metavar="RECORDING", help="The recording that FILE goes on from.")
     ] = None,
+    melody: Annotated[
+        str | None, typer.Option("--melody", metavar="RECORDING", help="The melody that FILE follows.")
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Compare with FILE, write nothing unless -o is given; status 1 if different."),
@@ -42,21 +45,22 @@ def replay(
     from antiphon.tasks.replay import Recipe, compare
 
     recipe = Recipe.of(Audio.load(file), shown(Path(file)))
-    recording = recording or _beside(file, recipe)
+    recording = recording or _beside(file, recipe.recording)
+    melody = melody or _beside(file, recipe.melody)
     path = None
     if output is not None or not check:
         path = OutputFiles(output or _default(file), force=force, format=Path(file).suffix.lstrip(".")).path_for(
             recipe.prompt or "", recipe.seed
         )
-    piece = _made(recipe, recipe.load(model, device=device), recording, progress)
+    piece = _made(recipe, recipe.load(model, device=device), recording, melody, progress)
     if path is not None:
         piece.save(path, loudness=recipe.loudness)
     _tell(path, compare(piece, file, loudness=recipe.loudness) if check else None, as_json)
 
 
-def _beside(file: str, recipe: Recipe) -> str | None:
-    """The recording, where it lies beside the file under the name that it had."""
-    name = (recipe.recording or {}).get("name")
+def _beside(file: str, recorded: dict[str, Any] | None) -> str | None:
+    """A recording or melody, where it lies beside the file under the name that it had."""
+    name = (recorded or {}).get("name")
     if not isinstance(name, str) or os.path.basename(name) != name:
         return None
     path = Path(file).with_name(name) if name not in ("", ".", "..") else None
@@ -68,7 +72,7 @@ def _default(file: str) -> str:
     return os.fspath(path.with_name(f"{path.stem}-replay{path.suffix}"))
 
 
-def _made(recipe: Recipe, composer: Any, recording: str | None, progress: bool) -> Audio:
+def _made(recipe: Recipe, composer: Any, recording: str | None, melody: str | None, progress: bool) -> Audio:
     from antiphon.cli.progress import progress_bar
     from antiphon.errors import Cancelled
 
@@ -78,7 +82,7 @@ def _made(recipe: Recipe, composer: Any, recording: str | None, progress: bool) 
         progress_bar(recipe.prompt or "replay", pieces=1, seconds=seconds, wanted=progress) as on_progress,
     ):
         try:
-            piece = recipe.make(composer, recording, on_progress=on_progress, stop_when=stop)
+            piece = recipe.make(composer, recording, melody, on_progress=on_progress, stop_when=stop)
         except Cancelled:
             raise KeyboardInterrupt from None
     if stop.asked:

@@ -1,31 +1,36 @@
-"""The composer: a text, or nothing, or a recording to go on from, to a piece of music."""
+"""The composer: a text, a melody, a recording to go on from, or nothing, to a piece of music."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
 
 from antiphon import __version__
 from antiphon.audio.clip import Audio
+from antiphon.audio.melody_agreement import MelodyAgreement
 from antiphon.errors import Cancelled, ParamTypeError
 from antiphon.tasks.continuation import Clip
-from antiphon.tasks.request import Batch, Format, OnProgress, Request, StopWhen
+from antiphon.tasks.following import agreement_of
+from antiphon.tasks.melody import features_of, in_one_window
+from antiphon.tasks.request import Asked, Batch, Format, OnProgress, Request, StopWhen
 
 
 class Composer:
-    """Makes music with a MusicGen model; calling it is ``compose``.
+    """Makes music with a MusicGen or MusicGen Melody model; calling it is ``compose``.
 
     Args:
-        model: a ``MusicgenForConditionalGeneration``. processor: its ``MusicgenProcessor``.
+        model: a ``MusicgenForConditionalGeneration`` or ``MusicgenMelodyForConditionalGeneration``.
+        processor: the one that belongs to it.
         name: what the pieces say they were made by. origin: what else they say of the model: its ``revision``, and
             ``quantize`` where its weights are rounded; keys and values are then kept in eight bits.
 
     Attributes:
-        sampling_rate: of the pieces, in Hz. channels: 1 or 2. hop_samples: samples a frame.
+        sampling_rate: of the pieces, in Hz. channels: 1 or 2. hop_samples: samples a frame. form: all that is known of
+            what it makes. takes_melody: whether pieces can follow a melody.
     """
 
     def __init__(self, model: Any, processor: Any, *, name: str, origin: Mapping[str, Any] | None = None) -> None:
@@ -33,10 +38,11 @@ class Composer:
         self.processor = processor
         self.name = name
         self._origin = dict(origin or {})
-        self._form = Format.of(model)
-        self.sampling_rate: int = self._form.sampling_rate
-        self.hop_samples: int = self._form.hop_samples
-        self.channels: int = self._form.channels
+        self.form = Format.of(model, processor)
+        self.sampling_rate: int = self.form.sampling_rate
+        self.hop_samples: int = self.form.hop_samples
+        self.channels: int = self.form.channels
+        self.takes_melody: bool = self.form.melody_s > 0
 
     def __repr__(self) -> str:
         return f"Composer({self.name!r}, {self.sampling_rate} Hz, {self.channels} ch, on {self.model.device})"
@@ -56,6 +62,8 @@ class Composer:
         seconds: float = 8.0,
         seed: int | Sequence[int] | None = None,
         continue_from: Any = None,
+        melody: Any = None,
+        separate: bool = False,
         sampling_rate: int | None = None,
         guidance: float = 3.0,
         temperature: float = 1.0,
@@ -70,7 +78,7 @@ class Composer:
     ) -> Any:
         """A piece of music; a list of them for a list of prompts or ``n`` above 1, variations beside each other.
 
-        A piece depends on its own prompt, recording, seed and settings, not on its neighbours in the list. Its
+        A piece depends on its own prompt, melody, recording, seed and settings, not on its neighbours in the list. Its
         ``Audio`` carries all of them, so that it can be made again.
 
         Args:
@@ -79,7 +87,11 @@ class Composer:
             seed: an int s gives the pieces seeds s, s + 1, ..; a list has one for each; ``None`` draws one.
             continue_from: a path, the bytes of a file, an ``Audio``, or an array at ``sampling_rate`` Hz; one for all
                 prompts, or a list. It is converted to the model's rate and channels, and cut to whole frames.
-            guidance: how strictly the text is followed; at 1 and less a step computes half as much.
+            melody: a tune to follow, for a model that does: as ``continue_from``, or a ``Melody``; in a list ``None``
+                is a piece without one. It is heard from the beginning of the piece on, and again when it ends.
+            separate: take drums and bass out of the melody first, with Demucs (the extra ``separate``).
+            sampling_rate: of arrays, in Hz.
+            guidance: how strictly text and melody are followed; at 1 and less a step computes half as much.
             temperature, top_k, top_p: shape the chance; both cuts apply, ``top_k=0`` and ``top_p=0`` are off.
             window_seconds: the model sees so much at once; the published ones were trained on 30 s. A longer piece is
                 made in windows, each ``stride_seconds`` behind the one before.
@@ -90,32 +102,32 @@ class Composer:
             greedy: always the likeliest; no seed then.
 
         Raises:
-            ParamError, ParamTypeError: a value out of range, or a recording not shorter than ``seconds``.
-            AudioError: a recording that cannot be read. NumericError: the model gave numbers that are not finite.
-            Cancelled: stopped before a single frame was whole.
+            ParamError, ParamTypeError: a value out of range, a recording not shorter than ``seconds``, or a melody for
+                a model that follows none.
+            AudioError: a recording or melody that cannot be read. MissingExtraError: ``separate`` without Demucs.
+            NumericError: the model gave numbers that are not finite. Cancelled: stopped before one frame was whole.
 
         Source: the defaults are those of audiocraft's MusicGen.
         """
-        settings = {
-            "seconds": seconds,
-            "guidance": guidance,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "window_seconds": window_seconds,
-            "stride_seconds": stride_seconds,
-            "n": n,
-            "greedy": greedy,
-        }
         request = Request(
-            self._form,
+            self.form,
             prompt,
-            settings=settings,
+            seconds=seconds,
             seed=seed,
             continue_from=continue_from,
+            melody=melody,
+            separate=separate,
             sampling_rate=sampling_rate,
+            guidance=guidance,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            window_seconds=window_seconds,
+            stride_seconds=stride_seconds,
+            n=n,
             on_progress=on_progress,
             stop_when=stop_when,
+            greedy=greedy,
         )
         pieces = [piece for piece in self._pieces(request) if piece is not None]
         if not pieces:
@@ -123,16 +135,7 @@ class Composer:
         return pieces if request.several else pieces[0]
 
     def stream(
-        self,
-        prompt: str | None = None,
-        *,
-        chunk_seconds: float = 1.0,
-        seed: int | None = None,
-        continue_from: Any = None,
-        sampling_rate: int | None = None,
-        on_progress: OnProgress | None = None,
-        stop_when: StopWhen | None = None,
-        **settings: Any,
+        self, prompt: str | None = None, *, chunk_seconds: float = 1.0, **asked: Unpack[Asked]
     ) -> Iterator[Audio]:
         """The piece that ``compose`` gives for the same arguments, in chunks, each as soon as it is made.
 
@@ -141,27 +144,39 @@ class Composer:
 
         Args:
             prompt: one text, or ``None``. chunk_seconds: length of a chunk; the last one may be shorter.
-            settings: as for ``compose``: ``seconds``, ``guidance``, ``temperature``, ..; no ``n``.
+            asked: as for ``compose``: ``seconds``, ``seed``, ``melody``, ``guidance``, ..; no ``n``.
 
         Raises:
             As ``compose``, when it is called and not when the first chunk is asked for.
         """
-        if isinstance(prompt, (list, tuple)) or "n" in settings:
+        if isinstance(prompt, (list, tuple)) or "n" in asked:
             raise ParamTypeError("several pieces in one stream", expected="one prompt", fix="Make a stream for each")
-        request = Request(
-            self._form,
-            prompt,
-            settings=settings,
-            seed=seed,
-            continue_from=continue_from,
-            sampling_rate=sampling_rate,
-            on_progress=on_progress,
-            stop_when=stop_when,
-        )
+        request = Request(self.form, prompt, **asked)
         (batch,) = request.batches()
-        progress = _Progress(on_progress, batch.steps, request.settings.seconds)
+        progress = _Progress(request.on_progress, batch.steps, request.settings.seconds)
         sounds = self.model.stream(**self._inputs(batch, request, progress)[0], chunk_seconds=chunk_seconds)
         return self._chunks(sounds, batch, request)
+
+    def agreement(
+        self, piece: Audio, melody: Any, *, separate: bool = False, sampling_rate: int | None = None
+    ) -> MelodyAgreement:
+        """How far a piece follows a melody, moment by moment, as this composer heard it when it made the piece.
+
+        Args:
+            piece: with its settings, as ``compose`` or a file gives it.
+            melody, separate, sampling_rate: as for ``compose``.
+
+        Raises:
+            ParamError: the model follows no melodies. AudioError: one that cannot be read.
+        """
+        return agreement_of(
+            self.form,
+            self.processor.feature_extractor,
+            piece,
+            melody,
+            separate=separate,
+            sampling_rate=sampling_rate,
+        )
 
     def _chunks(self, sounds: Generator[torch.Tensor], batch: Batch, request: Request) -> Generator[Audio]:
         left = request.samples
@@ -206,12 +221,7 @@ class Composer:
         inputs: dict[str, Any] = settings.generation_kwargs()
         if settings.samples:
             inputs["seed"] = batch.seeds
-        if batch.texts[0].strip():
-            # a text is only text: "</s>" in it is no end
-            tokens = self.processor.tokenizer(batch.texts, padding=True, split_special_tokens=True, return_tensors="pt")
-            inputs |= {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
-        else:
-            inputs |= dict(self.model.get_unconditional_inputs(len(batch.texts)))
+        inputs |= self._conditions(batch)
         silence = [0] * len(batch.texts)
         if batch.clips is not None:
             values, mask, silence = _padded(batch.clips)
@@ -223,6 +233,23 @@ class Composer:
         inputs |= {"max_new_tokens": batch.new, "independent_rows": True, "on_column": progress.step}
         return inputs, silence
 
+    def _conditions(self, batch: Batch) -> dict[str, Any]:
+        """Text and melody, or what stands for neither; then there is nothing that guidance could follow."""
+        inputs: dict[str, Any] = {}
+        if batch.texts[0].strip():
+            # a text is only text: "</s>" in it is no end
+            tokens = self.processor.tokenizer(batch.texts, padding=True, split_special_tokens=True, return_tensors="pt")
+            inputs |= {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+        if batch.tunes is not None and any(tune is not None for tune in batch.tunes):
+            starts_s = [window.first / self.form.frame_rate_hz for window in batch.windows]
+            one = in_one_window(batch.windows)
+            inputs |= features_of(batch.tunes, self.processor.feature_extractor, None if one else starts_s)
+        if inputs:
+            return inputs
+        if self.takes_melody:
+            return {**self.processor.get_unconditional_inputs(len(batch.texts)), "guidance_scale": 1.0}
+        return dict(self.model.get_unconditional_inputs(len(batch.texts)))
+
     def _audio(self, samples: np.ndarray, batch: Batch, number: int, request: Request) -> Audio:
         """Row ``number`` of a batch with what it was made from."""
         settings = request.settings
@@ -231,6 +258,8 @@ class Composer:
         record["dtype"] = str(self.model.dtype).removeprefix("torch.")
         if batch.clips is not None:
             record["continue_from"] = batch.clips[item].record(self.sampling_rate)
+        if batch.tunes is not None and (tune := batch.tunes[item]) is not None:
+            record["melody"] = tune.record()
         if request.stopped:
             record["stopped"] = True
         seed = batch.seeds[number] if settings.samples else None

@@ -16,8 +16,10 @@ from antiphon.models.configuration import dtype_of
 from antiphon.models.devices import device_of
 from antiphon.models.quantized import plan_of
 from antiphon.tasks.composer import Composer
+from antiphon.tasks.melody import follows_none
 
 _HALF = (torch.float16, torch.bfloat16)
+_COMPOSED_BY = ("musicgen", "musicgen_melody")
 
 
 def load(
@@ -35,7 +37,7 @@ def load(
     subfolder: str = "",
     force_download: bool = False,
 ) -> Composer:
-    """The task object of a checkpoint; today a ``Composer``, for MusicGen.
+    """The task object of a checkpoint; today a ``Composer``, for MusicGen and MusicGen Melody.
 
     Args:
         name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``).
@@ -63,10 +65,10 @@ def load(
     parts = {key: place for key, place in (("text_encoder", text_encoder), ("codec", codec)) if place is not None}
     folder = hub.described(name_or_dir, **access)
     config = CheckpointFolder(folder, Elsewhere.taken_from(dict(parts), access)).values()
-    if config.get("model_type") != "musicgen":
+    if config.get("model_type") not in _COMPOSED_BY:
         raise ConfigError(
             f"{os.fspath(name_or_dir)!r} holds a model of type {config.get('model_type')!r}",
-            expected="a musicgen checkpoint, the only type with a short way so far",
+            expected="a musicgen or a musicgen_melody checkpoint, the types with a short way so far",
             fix="Use antiphon.AutoModel for the others",
         )
     if wanted is None and place.type == "cpu" and dtype_of(config.get("dtype", config.get("torch_dtype"))) in _HALF:
@@ -81,3 +83,14 @@ def load(
         origin["quantize"] = plan.kind
     processor = AutoProcessor.from_pretrained(name_or_dir, **parts, **access)
     return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)
+
+
+def check_follows_melodies(name_or_dir: str | os.PathLike[str]) -> None:
+    """Refuses a checkpoint whose pieces cannot follow a melody, by its configuration alone.
+
+    Raises:
+        ParamError: it is of another kind. CheckpointError: there is no such checkpoint.
+    """
+    model_type = CheckpointFolder(hub.described(name_or_dir)).model_type()
+    if model_type in _COMPOSED_BY and model_type != "musicgen_melody":
+        raise follows_none(f"{os.fspath(name_or_dir)!r}")

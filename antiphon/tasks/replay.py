@@ -19,14 +19,16 @@ from antiphon.errors import AudioError, CheckpointError, ParamError
 from antiphon.tasks.composer import Composer
 from antiphon.tasks.continuation import clips_of
 from antiphon.tasks.load import load
+from antiphon.tasks.melody import Melody, tune_of
 from antiphon.tasks.request import OnProgress, StopWhen
+from antiphon.tasks.settings import Settings
 from antiphon.tasks.stopping_point import stop_at
 
 log = logging.getLogger(__name__)
 
 # the names of a record that are arguments of ``compose``
 _SETTINGS = ("seconds", "guidance", "temperature", "top_k", "top_p", "greedy", "window_seconds", "stride_seconds")
-_ORIGIN = ("software", "dtype", "quantize", "revision", "continue_from", "loudness", "stopped")
+_ORIGIN = ("software", "dtype", "quantize", "revision", "continue_from", "melody", "loudness", "stopped")
 _SUBTYPES = {"wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), "flac": ("PCM_16", "PCM_24")}
 _LOSSY_CORRELATION = 0.9  # coders differ between versions; other music correlates by a few hundredths
 _MOST_SHIFT_S = 0.1  # coders delay what they code
@@ -39,8 +41,8 @@ class Recipe:
     Attributes:
         prompt, seed, model, revision, dtype, quantize: what made it; ``None`` where it had none.
         settings: arguments of ``compose``. recording: what identifies the recording it goes on from.
-        loudness: the level its file was brought to. stopped_s: where it was stopped before its length.
-        source: its file.
+        melody: what identifies the one it follows. loudness: the level its file was brought to.
+        stopped_s: where it was stopped before its length. source: its file.
     """
 
     prompt: str | None
@@ -51,6 +53,7 @@ class Recipe:
     quantize: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     recording: dict[str, Any] | None = None
+    melody: dict[str, Any] | None = None
     loudness: Strategy | None = None
     stopped_s: float | None = None
     source: str = "the sound"
@@ -74,7 +77,6 @@ class Recipe:
             )
         if software != _software():
             log.warning("%s was made by %s; this is %s, which may round differently", source, software, _software())
-        recording = record.get("continue_from")
         return cls(
             prompt=audio.prompt,
             seed=audio.seed,
@@ -83,7 +85,8 @@ class Recipe:
             dtype=_text(record, "dtype", source),
             quantize=_text(record, "quantize", source),
             settings={name: record[name] for name in _SETTINGS if record.get(name) is not None},
-            recording=recording if isinstance(recording, dict) else None,
+            recording=_sound(record, "continue_from", source),
+            melody=_sound(record, "melody", source),
             loudness=_strategy(record, source),
             stopped_s=audio.seconds if record.get("stopped") else None,
             source=source,
@@ -116,6 +119,7 @@ class Recipe:
         self,
         composer: Composer,
         recording: Any = None,
+        melody: Any = None,
         *,
         on_progress: OnProgress | None = None,
         stop_when: StopWhen | None = None,
@@ -123,21 +127,23 @@ class Recipe:
         """The piece again, as it was before its file brought it to a level; its record says so too.
 
         Args:
-            recording: the one the piece went on from, as ``compose`` takes it. on_progress, stop_when: as there.
+            recording: the one the piece went on from, as ``compose`` takes it. melody: the one it follows.
+            on_progress, stop_when: as there.
 
         Raises:
-            ParamError: no recording where there was one, another one, one where there was none, or settings in the
-                tags that are out of range.
+            ParamError: no recording or melody where there was one, another one, one where there was none, or settings
+                in the tags that are out of range.
         """
         held = self._held_samples(composer, recording)
         if self.stopped_s is not None:
             stop_when = stop_at(
-                composer.model, self.settings, held_samples=held, seconds=self.stopped_s, other=stop_when
+                composer.form, self.settings, held_samples=held, seconds=self.stopped_s, other=stop_when
             )
         piece: Audio = composer.compose(
             self.prompt,
             seed=self.seed,
             continue_from=recording,
+            melody=self._same_melody(composer, melody),
             on_progress=on_progress,
             stop_when=stop_when,
             **self.settings,
@@ -169,6 +175,25 @@ class Recipe:
                 fix="Name the same recording with --continue",
             )
         return int(clips[0].samples.shape[1])
+
+    def _same_melody(self, composer: Composer, melody: Any) -> Melody | None:
+        """The melody, which must be the one that the piece follows."""
+        if self.melody is None:
+            if melody is not None:
+                raise ParamError(f"{self.source} follows no melody", fix="Leave --melody out")
+            return None
+        name = self.melody.get("name") or "a melody without a name"
+        if melody is None:
+            raise ParamError(f"{self.source} follows {name!r}", fix="Name that recording with --melody")
+        same = Melody(melody, separate=self.melody.get("separate") is True)
+        seconds = Settings(**self.settings).seconds
+        tune = tune_of(same, None, separate=same.separate, seconds=seconds, seen_s=composer.form.melody_s)
+        if tune.record()["sha256"] != self.melody.get("sha256"):
+            raise ParamError(
+                f"{self.source} follows {name!r}, and the samples of this melody are others",
+                fix="Name the same recording with --melody",
+            )
+        return same
 
 
 @dataclass(frozen=True)
@@ -259,6 +284,13 @@ def _strategy(record: Mapping[str, Any], source: str) -> Strategy | None:
     if given is not None:
         raise AudioError(f"the tags of {source} say loudness={str(given)[:40]!r}", expected=str(get_args(Strategy)))
     return None
+
+
+def _sound(record: Mapping[str, Any], name: str, source: str) -> dict[str, Any] | None:
+    value = record.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise AudioError(f"the tags of {source} say {name}={str(value)[:40]!r}", expected="what identifies a sound")
+    return value
 
 
 def _text(record: Mapping[str, Any], name: str, source: str) -> str | None:

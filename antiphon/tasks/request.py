@@ -1,111 +1,165 @@
-"""What a composer is asked for: prompts, recordings, seeds and settings, checked, and which of them run together."""
+"""What a composer is asked for: prompts, recordings, melodies, seeds and settings, checked, and what runs together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack, cast
 
 from antiphon.errors import ParamError, ParamTypeError, unknown_argument
 from antiphon.generation.delays import DelayPattern
 from antiphon.generation.philox import item_seeds
-from antiphon.generation.windows import SlidingWindow
+from antiphon.generation.windows import SlidingWindow, Window
 from antiphon.tasks.continuation import Clip, clips_of
-from antiphon.tasks.settings import Settings, checked_prompts, checked_seed
+from antiphon.tasks.melody import Tune, tunes_of
+from antiphon.tasks.recordings import check_rate_is_needed
+from antiphon.tasks.settings import SETTINGS, Settings, checked_prompts, checked_seed
 
 OnProgress = Callable[[float, float], object]
 StopWhen = Callable[[], bool]
 
 
+class Asked(TypedDict, total=False):
+    """The arguments of a call beside its prompt; ``Composer.compose`` explains them."""
+
+    seed: Any
+    continue_from: Any
+    melody: Any
+    separate: bool
+    sampling_rate: int | None
+    on_progress: OnProgress | None
+    stop_when: StopWhen | None
+    seconds: float
+    guidance: float
+    temperature: float
+    top_k: int
+    top_p: float
+    window_seconds: float
+    stride_seconds: float
+    n: int
+    greedy: bool
+
+
 @dataclass(frozen=True)
 class Format:
-    """The sound of a model: Hz, channels, samples of a frame, and its streams' delays."""
+    """What a model makes: Hz, channels, samples of a frame, its streams' delays, and the seconds of a melody that it
+    sees at once, 0 where it follows none.
+    """
 
     sampling_rate: int
     channels: int
     hop_samples: int
     pattern: DelayPattern
+    melody_s: float
 
     @classmethod
-    def of(cls, model: Any) -> Format:
+    def of(cls, model: Any, processor: Any) -> Format:
         """That of a composite."""
         codec, decoder = model.config.audio_encoder, model.config.decoder
+        follows = model.config.model_type == "musicgen_melody"
         return cls(
             sampling_rate=codec.sampling_rate,
             channels=2 if decoder.audio_channels == 2 else codec.audio_channels,
             hop_samples=codec.hop_length,
             pattern=DelayPattern.for_codebooks(decoder.num_codebooks, decoder.audio_channels),
+            melody_s=float(processor.feature_extractor.chunk_length) if follows else 0.0,
         )
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.sampling_rate / self.hop_samples
+
+    def windows(self, settings: Settings, held_frames: int) -> list[Window]:
+        """The windows in which a piece is made behind ``held_frames`` frames, at least one.
+
+        Below as many frames as the delay of the last stream there would be no pattern of delays.
+        """
+        asked = -(-round(settings.seconds * self.sampling_rate) // self.hop_samples)
+        total = max(asked, self.pattern.max_delay, held_frames + 1)
+        sliding = SlidingWindow.of_seconds(settings.window_seconds, settings.stride_seconds, self.frame_rate_hz)
+        return [] if sliding is None else list(sliding.windows(held_frames, total))
 
 
 @dataclass
 class Batch:
-    """Prompts that run together: their places in the call, n seeds and at most one clip for each.
+    """Prompts that run together: their places in the call, n seeds, and at most one clip and one tune for each.
 
     Attributes:
-        new: columns that their pieces still need, as in one window. steps: columns that are computed, over all windows.
+        windows: of their pieces. delay: columns that a window needs beyond its frames.
     """
 
     places: list[int]
     texts: list[str]
     seeds: list[Any]
     clips: list[Clip] | None
-    new: int
-    steps: int
+    tunes: list[Tune | None] | None
+    windows: list[Window]
+    delay: int
+
+    @property
+    def new(self) -> int:
+        """Columns that the pieces still need, as in one window."""
+        first, last = self.windows[0], self.windows[-1]
+        return last.end - first.first - first.held + self.delay
+
+    @property
+    def steps(self) -> int:
+        """Columns that are computed, over all windows."""
+        return sum(window.frames - window.held + self.delay for window in self.windows)
 
 
 class Request:
     """A checked call.
 
-    Args:
-        settings: the keywords of ``Settings``.
-
     Attributes:
         several: whether the caller wants a list. stopped: whether ``stop_when`` has said so.
 
     Raises:
-        ParamError, ParamTypeError: a value out of range, or a recording not shorter than the piece.
-        AudioError: a recording that cannot be read.
+        ParamError, ParamTypeError: a value out of range, a recording not shorter than the piece, or a melody where the
+            model follows none. AudioError: a recording or melody that cannot be read.
     """
 
-    def __init__(
-        self,
-        form: Format,
-        prompt: Any,
-        *,
-        settings: dict[str, Any],
-        seed: Any = None,
-        continue_from: Any = None,
-        sampling_rate: int | None = None,
-        on_progress: OnProgress | None = None,
-        stop_when: StopWhen | None = None,
-    ) -> None:
-        for name, given in (("on_progress", on_progress), ("stop_when", stop_when)):
+    def __init__(self, form: Format, prompt: Any, **asked: Unpack[Asked]) -> None:
+        for name in asked:
+            if name not in Asked.__annotations__:
+                raise unknown_argument(name, Asked.__annotations__, where="stream")
+        self.on_progress, self.stop_when = asked.get("on_progress"), asked.get("stop_when")
+        for name, given in (("on_progress", self.on_progress), ("stop_when", self.stop_when)):
             if given is not None and not callable(given):
                 raise ParamTypeError(f"{name} is of type {type(given).__name__}", expected="a callable, or None")
-        known = [field.name for field in fields(Settings)]
-        for name in settings:
-            if name not in known:
-                raise unknown_argument(name, known, where="stream")
         self.form = form
         self.texts = checked_prompts(prompt)
-        self.settings = Settings(**settings)
-        self.on_progress, self.stop_when = on_progress, stop_when
+        given_settings = {name: value for name, value in asked.items() if name in SETTINGS}
+        self.settings = Settings(**cast(dict[str, Any], given_settings))
         self.stopped = False
         self.several = isinstance(prompt, (list, tuple)) or self.settings.n > 1
-        checked = checked_seed(seed, self.settings)
-        self.clips = clips_of(
-            continue_from,
-            sampling_rate,
-            prompts=len(self.texts),
-            rate_hz=form.sampling_rate,
-            channels=form.channels,
-            hop_samples=form.hop_samples,
-        )
+        seed = checked_seed(asked.get("seed"), self.settings)
+        self._listen(asked)
         self.samples = self._length()
         self.seeds: list[Any] = [None] * len(self.texts)
         if self.settings.samples:
-            self.seeds = item_seeds(checked, len(self.texts) * self.settings.n)
+            self.seeds = item_seeds(seed, len(self.texts) * self.settings.n)
+
+    def _listen(self, asked: Asked) -> None:
+        """Reads what is to be heard."""
+        continue_from, melody, rate_hz = asked.get("continue_from"), asked.get("melody"), asked.get("sampling_rate")
+        check_rate_is_needed(rate_hz, continue_from=continue_from, melody=melody)
+        self.clips = clips_of(
+            continue_from,
+            rate_hz,
+            prompts=len(self.texts),
+            rate_hz=self.form.sampling_rate,
+            channels=self.form.channels,
+            hop_samples=self.form.hop_samples,
+        )
+        self.tunes = tunes_of(
+            melody,
+            rate_hz,
+            separate=asked.get("separate", False),
+            prompts=len(self.texts),
+            seconds=self.settings.seconds,
+            seen_s=self.form.melody_s,
+        )
 
     def _length(self) -> int:
         rate_hz, seconds = self.form.sampling_rate, self.settings.seconds
@@ -128,35 +182,24 @@ class Request:
         return self.stopped
 
     def batches(self) -> list[Batch]:
-        """The prompts in groups of those with a text and those without, which need no guidance; and of equal frames to
-        go on from, so that all rows end together and the codec hears nothing behind any end.
+        """The prompts in groups: those with a text; those with a melody alone; and those with neither, which need no
+        guidance. And of equal frames to go on from, so that all rows end together and the codec hears nothing behind
+        any end.
         """
-        n, groups = self.settings.n, dict[tuple[bool, int], list[int]]()
+        n, groups = self.settings.n, dict[tuple[bool, bool, int], list[int]]()
         for number, text in enumerate(self.texts):
             held = 0 if self.clips is None else -(-self.clips[number].samples.shape[1] // self.form.hop_samples)
-            groups.setdefault((bool(text.strip()), held), []).append(number)
+            alone = not text.strip() and self.tunes is not None and self.tunes[number] is not None
+            groups.setdefault((bool(text.strip()), alone, held), []).append(number)
         return [
             Batch(
                 own,
                 [self.texts[i] for i in own],
                 [self.seeds[i * n + k] for i in own for k in range(n)] if self.settings.samples else [None] * len(own),
                 None if self.clips is None else [self.clips[i] for i in own],
-                *self._columns(held),
+                None if self.tunes is None else [self.tunes[i] for i in own],
+                self.form.windows(self.settings, held),
+                self.form.pattern.max_delay,
             )
-            for (_, held), own in groups.items()
+            for (_, _, held), own in groups.items()
         ]
-
-    def _columns(self, held: int) -> tuple[int, int]:
-        """New columns of the frames that are missing and the delay of the last stream; and how many are computed.
-
-        Below as many frames as that delay there would be no pattern of delays.
-        """
-        delay = self.form.pattern.max_delay
-        frames = max(-(-self.samples // self.form.hop_samples), delay, held + 1)
-        sliding = SlidingWindow.of_seconds(
-            self.settings.window_seconds,
-            self.settings.stride_seconds,
-            self.form.sampling_rate / self.form.hop_samples,
-        )
-        windows = [] if sliding is None else list(sliding.windows(held, frames))
-        return frames - held + delay, sum(w.frames - w.held + delay for w in windows)

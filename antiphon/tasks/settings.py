@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from antiphon.errors import ParamError, ParamTypeError
@@ -86,6 +86,9 @@ class Settings:
     def record(self) -> dict[str, Any]:
         """The settings that one piece depends on."""
         return {name: value for name, value in asdict(self).items() if name != "n"}
+
+
+SETTINGS = tuple(field.name for field in fields(Settings))
 
 
 def checked_prompts(prompt: Any) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from antiphon.generation.windows import SlidingWindow
 from antiphon.tasks.request import Format, StopWhen
 from antiphon.tasks.settings import Settings
 
@@ -17,15 +16,10 @@ def steps_until(form: Format, settings: Settings, *, held_frames: int, frames: i
     Args:
         form: of the model's sound. held_frames: those of the recording that the piece goes on from.
     """
-    rate_hz = form.sampling_rate / form.hop_samples
-    asked = -(-round(settings.seconds * form.sampling_rate) // form.hop_samples)
-    delay = form.pattern.max_delay
-    total = max(asked, delay, held_frames + 1)
-    sliding = SlidingWindow.of_seconds(settings.window_seconds, settings.stride_seconds, rate_hz)
     steps = 0
-    for window in sliding.windows(held_frames, total) if sliding is not None else ():
+    for window in form.windows(settings, held_frames):
         end = min(frames, window.end)
-        steps += end - window.first - window.held + delay
+        steps += end - window.first - window.held + form.pattern.max_delay
         if frames <= window.end:
             break
     return steps
@@ -44,17 +38,18 @@ class _StopAt:
 
 
 def stop_at(
-    model: Any, settings: dict[str, Any], *, held_samples: int, seconds: float, other: StopWhen | None
+    form: Format, settings: dict[str, Any], *, held_samples: int, seconds: float, other: StopWhen | None
 ) -> StopWhen | None:
     """The ``stop_when`` under which a composition ends after ``seconds``.
 
     Args:
-        settings: of ``compose``. held_samples: of the recording that the piece goes on from, in whole frames.
+        form: of the model's sound. settings: of ``compose``.
+        held_samples: of the recording that the piece goes on from, in whole frames.
 
     Raises:
         ParamError: settings out of range.
     """
-    form, checked = Format.of(model), Settings(**settings)
+    checked = Settings(**settings)
     frames = round(seconds * form.sampling_rate / form.hop_samples)  # coded files hold a few samples more or less
     if frames >= checked.seconds * form.sampling_rate / form.hop_samples:
         return other  # stopped when everything was there

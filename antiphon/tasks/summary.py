@@ -17,11 +17,14 @@ from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import CheckpointError
 from antiphon.models import registry
 from antiphon.models.configuration import CONFIG_NAME, PreTrainedConfig
+from antiphon.models.musicgen_melody_config import MusicgenMelodyConfig
 from antiphon.models.quantization import KINDS, Quantization, stated_in
 from antiphon.models.quantized import forecast_bytes, layers_to_round
 
 FORECAST_SECONDS = 30
 UNSTATED_LICENCE = "not stated; weights of facebook/musicgen-* are CC-BY-NC-4.0"
+_COMPOSITES = ("musicgen", "musicgen_melody")
+_PROJECTIONS = {"enc_to_dec_proj": "projection", "audio_enc_to_dec_proj": "melody input"}
 _README_BYTES = 1 << 20
 _LICENCE_CHARACTERS = 200
 _SMALL_FILES = [CONFIG_NAME, "README.md"]
@@ -43,6 +46,7 @@ class Summary:
         dtypes: of the stored weights, the most frequent first; empty where the weights are not on this machine.
         files: bytes by name of the files with weights. codebooks: streams of codes; frame_rate_hz: codes a second in
             each; tokens_per_second: of all streams, for a second of sound. Zero where the model makes no sound.
+        pitch_classes, melody_frames: of the melody that it can follow; zero where it follows none.
         rounding: how the stored weights are rounded, such as ``int4, groups of 64``; empty where they are not.
         weights_bytes: of the weights in memory as ``fp32`` and ``bf16``, and where there are layers for it as ``int8``
             and ``int4`` (what is not rounded stays fp32). cache_bytes: of the keys and values while
@@ -61,6 +65,8 @@ class Summary:
     sampling_rate: int
     frame_rate_hz: int
     tokens_per_second: int
+    pitch_classes: int
+    melody_frames: int
     weights_bytes: dict[str, int]
     cache_bytes: dict[str, int]
 
@@ -87,6 +93,7 @@ def summarise(name_or_dir: str | os.PathLike[str]) -> Summary:
     model = _hollow(config)
     dtypes, files = _stored(folder, must_exist=os.path.isdir(os.path.expanduser(name_or_dir)))
     sound = _sound(config)
+    follows = isinstance(config, MusicgenMelodyConfig)
     return Summary(
         name=os.fspath(name_or_dir),
         model_type=str(model_type),
@@ -97,6 +104,8 @@ def summarise(name_or_dir: str | os.PathLike[str]) -> Summary:
         files=files,
         **sound,
         tokens_per_second=sound["codebooks"] * sound["frame_rate_hz"],
+        pitch_classes=config.num_chroma if follows else 0,
+        melody_frames=config.chroma_length if follows else 0,
         weights_bytes=_weights_bytes(model),
         cache_bytes=_cache_bytes(config),
     )
@@ -145,14 +154,14 @@ def _stored(folder: Path, *, must_exist: bool) -> tuple[list[str], dict[str, int
 
 
 def _parts(model: nn.Module, model_type: str) -> list[Part]:
-    named = [("projection" if n == "enc_to_dec_proj" else n, m) for n, m in model.named_children()]
-    if model_type != "musicgen":
+    named = [(_PROJECTIONS.get(name, name), part) for name, part in model.named_children()]
+    if model_type not in _COMPOSITES:
         named = [(model_type, model)]
     return [Part(name, sum(p.numel() for p in part.parameters())) for name, part in named]
 
 
 def _sound(config: Any) -> dict[str, int]:
-    if config.model_type == "musicgen":
+    if config.model_type in _COMPOSITES:
         codec, decoder = config.audio_encoder, config.decoder
         channels = 2 if decoder.audio_channels == 2 else codec.audio_channels
         codebooks = decoder.num_codebooks
@@ -185,10 +194,13 @@ def _weights_bytes(model: nn.Module) -> dict[str, int]:
 
 
 def _cache_bytes(config: Any) -> dict[str, int]:
-    """Keys and values of a decoder's own columns, for the two passes of guidance; those of the text are small."""
-    if config.model_type != "musicgen":
+    """Keys and values of a decoder's own columns and of a melody before them, for the two passes of guidance; those of
+    the text are small.
+    """
+    if config.model_type not in _COMPOSITES:
         return {}
     decoder = config.decoder
     columns = FORECAST_SECONDS * config.audio_encoder.frame_rate + decoder.num_codebooks // decoder.audio_channels
+    columns += config.chroma_length if isinstance(config, MusicgenMelodyConfig) else 0
     numbers = 2 * 2 * decoder.num_hidden_layers * decoder.hidden_size * columns
     return {"fp32": 4 * numbers, "bf16": 2 * numbers}

@@ -52,7 +52,7 @@ class Transcoder:
         place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
         config = CheckpointFolder(hub.described(name_or_dir)).values()
         kind = config.get("model_type")
-        if kind not in ("encodec", "musicgen"):
+        if kind not in ("encodec", "musicgen", "musicgen_melody"):
             raise ConfigError(
                 f"{os.fspath(name_or_dir)!r} holds a model of type {kind!r}",
                 expected="an encodec or a musicgen checkpoint, which hold a codec",

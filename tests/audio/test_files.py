@@ -400,3 +400,21 @@ def test_encode_gives_the_bytes_of_the_file(tmp_path: Path) -> None:
     assert encode(tone(), RATE_HZ, format="flac")[:4] == b"fLaC"
     with pytest.raises(AudioError, match="format"):
         encode(tone(), RATE_HZ, format="xyz")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_only_the_beginning_is_read_where_no_more_is_wanted(suffix: str, tmp_path: Path, caplog: Any) -> None:
+    path = save(tmp_path / f"x.{suffix}", tone(3.0, 48_000, channels=2), 48_000)
+    whole, rate_hz = load(path)
+    part, part_hz = load(path, first_s=1.25)
+    assert (part.shape, part_hz) == ((2, 60_000), rate_hz)
+    np.testing.assert_array_equal(part, whole[:, :60_000])
+    assert caplog.text == ""  # a file that was not read to its end is not damaged
+    np.testing.assert_array_equal(load(path, first_s=100.0)[0], whole)
+
+
+@pytest.mark.parametrize("first_s", [0, -1.0, float("nan"), float("inf")])
+def test_a_beginning_has_a_length(first_s: float, tmp_path: Path) -> None:
+    path = save(tmp_path / "x.wav", tone(), RATE_HZ)
+    with pytest.raises(ParamError, match="first_s"):
+        load(path, first_s=first_s)
