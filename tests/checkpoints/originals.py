@@ -48,7 +48,7 @@ def write_codec(folder: Path) -> Path:
 
 def elsewhere(kind: str, text_encoder: Path, codec: Path) -> dict[str, Path]:
     """The arguments that open a golden."""
-    named = {"stereo": {"codec": codec}, "training": {"codec": golden("mono")}}
+    named = {"stereo": {"codec": codec}, "melody": {"codec": codec}, "training": {"codec": golden("mono")}}
     return {"text_encoder": text_encoder, **named.get(kind, {})}
 
 

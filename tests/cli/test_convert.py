@@ -54,7 +54,7 @@ def test_the_documented_commands_mean_the_same(
 
     def convert(source: Any, destination: Any, **options: Any) -> Any:
         asked.append((source, destination, options["safe_serialization"]))
-        options["text_encoder"] = text_encoder
+        options |= {"text_encoder": text_encoder, "codec": golden("mono") / CODEC}
         return real(golden(kind), tmp_path / "out", **options)
 
     monkeypatch.setattr(conversion, "convert", convert)

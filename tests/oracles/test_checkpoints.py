@@ -35,8 +35,8 @@ def test_logits_are_those_of_audiocraft(model: Any) -> None:
 
 
 def test_codes_and_sounds_are_those_of_audiocraft(model: Any) -> None:
-    kind, ours = model
-    asked = answers(kind if kind == "melody" else "mono")
+    _, ours = model
+    asked = answers("mono")  # all kinds have the codec of this one
     with torch.no_grad():
         codes = ours.audio_encoder.encode(asked["sound"]).audio_codes
         decoded = ours.audio_encoder.decode(codes, [None]).audio_values
@@ -51,4 +51,4 @@ def test_the_answers_of_the_kinds_differ() -> None:
 
 def test_the_files_are_small_enough_to_be_kept() -> None:
     files = [file for kind in KINDS for file in Path(golden(kind)).iterdir()]
-    assert sum(file.stat().st_size for file in files) < 500_000
+    assert sum(file.stat().st_size for file in files) < 400_000
