@@ -11,7 +11,6 @@ from typing import Any
 
 import tiny_audiocraft as tiny
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 PAD_MODES = ("reflect", "constant")
@@ -92,7 +91,7 @@ def main() -> None:
         raise SystemExit("no seed whose choices of codewords are clear")
     level = float(tensors["reflect.decoded"].std())
     print(f"codec: seed {seed}, least clear choice {clear:.1e}, level of the decoded sound {level:.3f}")
-    save_file(tensors, tiny.GOLDENS / "codec.safetensors", metadata={"seed": str(seed), "clear": f"{clear:.1e}"})
+    tiny.save("codec", tensors, {"seed": seed, "clear": clear})
 
 
 if __name__ == "__main__":

@@ -6,19 +6,17 @@ codes that audiocraft's ``MusicGen`` makes greedily with windows of 2 s that mov
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from typing import Any
 
 import tiny_audiocraft as tiny
 import torch
 from audiocraft.models.musicgen import MusicGen
 from audiocraft.modules.conditioners import ConditioningAttributes, WavCondition
-from safetensors.torch import save_file
+from greedy import Choices, first_clear, spread
 from torch import Tensor
 
-FRAME_RATE_HZ = 50
 WINDOW_S, STRIDE_S = 2.0, 1.2
-DELAYS = {"mono": [0, 1, 2, 3], "stereo": [0, 0, 1, 1, 2, 2, 3, 3]}
 TEXTS = ("one", "other")
 # name: seconds of the whole, prompt included; frames of the prompt; guidance
 CASES = {
@@ -29,44 +27,12 @@ CASES = {
     "prompt_of_a_window_less_one": (5.0, 99, 3.0),
     "odd_length": (4.26, 0, 3.0),
 }
-CLEAR = 1e-4  # how far apart the best two logits of every choice must be
-SEEDS = range(1, 100)
 
 
 def attributes() -> list[ConditioningAttributes]:
     """The two texts, and the silent melody that ``MusicGen`` expects with any text."""
     silence = WavCondition(torch.zeros(1, 1, 1), torch.tensor([0]), [32000], [None])
     return [ConditioningAttributes(text={"description": text}, wav={"self_wav": silence}) for text in TEXTS]
-
-
-def spread(model: Any) -> None:
-    """Larger matrices, so that choices depend on what was heard and are no ties."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(6.0 if name.startswith(("emb", "linears")) else 2.0)
-            elif "output_proj" in name:
-                parameter.normal_(std=0.3)
-    tiny.half_exact(model)
-
-
-class Choices:
-    """Watches a model: how close the best two logits of a greedy choice ever came."""
-
-    def __init__(self, model: Any, guidance: float) -> None:
-        self.closest = float("inf")
-        self._guidance = guidance
-        self._hook = model.register_forward_hook(self._seen)
-
-    def _seen(self, model: Any, inputs: Any, logits: Tensor) -> None:
-        with_text, without = logits[:, :, -1].chunk(2)
-        best = (without + (with_text - without) * self._guidance).topk(2).values
-        self.closest = min(self.closest, float((best[..., 0] - best[..., 1]).min()))
-
-    def done(self) -> float:
-        """Stops watching."""
-        self._hook.remove()
-        return self.closest
 
 
 def composed(model: Any, prompt: Tensor | None, seconds: float, guidance: float) -> tuple[Tensor, float]:
@@ -77,7 +43,7 @@ def composed(model: Any, prompt: Tensor | None, seconds: float, guidance: float)
     choices = Choices(model, guidance)
     with torch.no_grad():
         codes = music._generate_tokens(attributes(), prompt)
-    if codes.shape[-1] != round(seconds * FRAME_RATE_HZ):
+    if codes.shape[-1] != round(seconds * tiny.FRAME_RATE_HZ):
         raise SystemExit(f"{seconds} s made {codes.shape[-1]} frames: choose another length")
     return codes, choices.done()
 
@@ -86,13 +52,13 @@ def golden(kind: str, seed: int) -> tuple[dict[str, Tensor], float]:
     """The tensors of one kind, and how close a choice came in any case."""
     torch.manual_seed(seed)
     states = {text: torch.randn(tiny.TEXT_PLACES, tiny.TEXT_WIDTH) for text in TEXTS}
-    model = tiny.language_model(states, delays=DELAYS[kind])
+    model = tiny.language_model(states, delays=tiny.DELAYS[kind])
     spread(model)
-    prompt = torch.randint(tiny.CODES, (len(TEXTS), len(DELAYS[kind]), 99))
+    prompt = torch.randint(tiny.CODES, (len(TEXTS), len(tiny.DELAYS[kind]), 99))
     tensors = tiny.published_names(model)
     tensors["text_states"] = torch.stack([states[text] for text in TEXTS])
     tensors["prompt"] = prompt.to(torch.uint8)
-    columns = torch.randint(tiny.CODES + 1, (len(TEXTS), len(DELAYS[kind]), 12))
+    columns = torch.randint(tiny.CODES + 1, (len(TEXTS), len(tiny.DELAYS[kind]), 12))
     with torch.no_grad():
         texts = model.condition_provider(model.condition_provider.tokenize(attributes()))
         tensors |= {"columns": columns.to(torch.uint8), "logits": model(columns, [], texts).contiguous()}
@@ -108,21 +74,13 @@ def golden(kind: str, seed: int) -> tuple[dict[str, Tensor], float]:
 def main() -> None:
     """Writes the goldens of the first seeds without a near tie."""
     facts = {
-        name: {"frames": round(seconds * FRAME_RATE_HZ), "prompt_frames": prompt, "guidance": guidance}
+        name: {"frames": round(seconds * tiny.FRAME_RATE_HZ), "prompt_frames": prompt, "guidance": guidance}
         for name, (seconds, prompt, guidance) in CASES.items()
     }
-    for kind in DELAYS:
-        for seed in SEEDS:
-            tensors, closest = golden(kind, seed)
-            if closest >= CLEAR:
-                break
-        else:
-            raise SystemExit("no seed without a near tie")
-        used = [len(codes.unique()) for name, codes in tensors.items() if name.startswith("codes.")]
-        print(f"{kind}: seed {seed}, closest choice {closest:.2e}, {min(used)} to {max(used)} codes in use")
-        about = {"seed": str(seed), "closest": f"{closest:.2e}", "cases": json.dumps(facts)}
-        about |= {"window_seconds": str(WINDOW_S), "stride_seconds": str(STRIDE_S)}
-        save_file(tensors, tiny.GOLDENS / f"windows_{kind}.safetensors", metadata=about)
+    for kind in tiny.DELAYS:
+        tensors, about = first_clear(kind, partial(golden, kind))
+        about |= {"cases": facts, "window_seconds": WINDOW_S, "stride_seconds": STRIDE_S}
+        tiny.save(f"windows_{kind}", tensors, about)
 
 
 if __name__ == "__main__":

@@ -68,10 +68,13 @@ def sinc_resample(samples: Tensor, from_hz: int, to_hz: int, *, start: int = 0, 
 
 def inputs_for(outputs: int, from_hz: int, to_hz: int) -> int:
     """Gives how many samples at ``from_hz`` the first ``outputs`` samples at ``to_hz`` are made of."""
-    if from_hz == to_hz:
-        return outputs
-    step, new, groups = _filters(check_rate(from_hz, "from_hz"), check_rate(to_hz, "to_hz"))
-    return -(-outputs // new) * step + max(group.start + group.kernel.shape[1] for group in groups)
+    reach = 0 if from_hz == to_hz else math.ceil(_ZERO_CROSSINGS / _cutoff(from_hz, to_hz))
+    return -(-outputs * from_hz // to_hz) + reach
+
+
+def _cutoff(from_hz: int, to_hz: int) -> float:
+    """Where the filter ends, as a share of the Nyquist frequency of the inputs."""
+    return _ROLLOFF * min(1.0, to_hz / from_hz)
 
 
 def _blocks(flat: Tensor, from_hz: int, to_hz: int, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
@@ -107,7 +110,7 @@ def _filters(from_hz: int, to_hz: int) -> tuple[int, int, list[_Group]]:
     old, new = from_hz // common, to_hz // common
     periods = -(-_PHASES // new)
     old, new = old * periods, new * periods
-    cutoff = _ROLLOFF * min(1.0, new / old)  # of the Nyquist frequency of the inputs
+    cutoff = _cutoff(old, new)
     reach = math.ceil(_ZERO_CROSSINGS / cutoff)
     groups = []
     for first in range(0, new, _PHASES):

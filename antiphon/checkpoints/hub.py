@@ -6,10 +6,16 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from antiphon.checkpoints.json_files import CONFIG_NAME
 from antiphon.errors import CheckpointError, ParamError, ParamTypeError
 
 _SHOWN_CHARS = 100
+_FILES = ["*.json", "*.safetensors"]
+_PICKLES = ["pytorch_model*.bin"]
+# Published repositories hold these beside the documents' files, for the program they came from.
+ORIGINALS = ("state_dict.bin", "compression_state_dict.bin")
 
 
 def locate(
@@ -61,6 +67,29 @@ def locate(
         force_download=force_download,
     )
     return _inside(snapshot, inner)
+
+
+def fetched(name: str | os.PathLike[str], *, use_safetensors: bool | None = None, **access: Any) -> Path:
+    """The folder of a checkpoint with its weights; pickles are fetched only where they are wanted or all there is.
+
+    Args:
+        name: as ``locate`` takes it. use_safetensors: ``False`` fetches pickles too. access: ``locate``'s keywords.
+    """
+    folder = locate(name, patterns=_FILES, **access)
+    has_safetensors = any(folder.glob("*.safetensors"))
+    if use_safetensors is False or not (use_safetensors or has_safetensors):
+        folder = locate(name, patterns=[*_FILES, *_PICKLES], **access)
+    if not (folder / CONFIG_NAME).exists():
+        folder = locate(name, patterns=[*_FILES, *ORIGINALS], **access)
+    return folder
+
+
+def described(name: str | os.PathLike[str], *, patterns: Sequence[str] = (CONFIG_NAME,), **access: Any) -> Path:
+    """The folder of a checkpoint with its configuration; where that is inside the weights, with these too."""
+    folder = locate(name, patterns=patterns, **access)
+    if not (folder / CONFIG_NAME).exists():
+        folder = locate(name, patterns=[*patterns, *ORIGINALS], **access)
+    return folder
 
 
 def _checked_name(name_or_path: str | os.PathLike[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from antiphon.checkpoints.atomic_files import atomic_write
 from antiphon.errors import CheckpointError, ConfigError, ParamTypeError
 
+CONFIG_NAME = "config.json"
 CONFIG_LIMIT_BYTES = 16 * 2**20
 INDEX_LIMIT_BYTES = 200 * 10**6
 

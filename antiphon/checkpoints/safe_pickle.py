@@ -73,6 +73,14 @@ class PickleFile:
             with torch.no_grad():
                 target.copy_(self._tensors[name])
 
+    def mapped(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """None of them: a program that wrote a pickle may have stored views of views, which only a copy makes plain."""
+        return {}
+
+    def views(self) -> dict[str, torch.Tensor]:
+        """The tensors as they lie in the file, not copied; to be used while the file is open and nobody cuts it."""
+        return dict(self._tensors)
+
     def close(self) -> None:
         """Lets go of the mapping and closes the file; safe to call twice."""
         self._tensors, self.content = {}, None

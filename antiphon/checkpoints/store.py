@@ -43,6 +43,8 @@ class WeightFile(Protocol):
 
     def read_into(self, targets: Mapping[str, torch.Tensor]) -> None: ...
 
+    def mapped(self, names: Sequence[str]) -> dict[str, torch.Tensor]: ...
+
     def close(self) -> None: ...
 
 
@@ -60,6 +62,11 @@ class Weights(Mapping[str, torch.Tensor]):
             for name in file.infos:
                 if where is None or name in where:
                     self._holder[name] = file
+
+    @property
+    def files(self) -> list[WeightFile]:
+        """The files, open."""
+        return list(self._files)
 
     @property
     def paths(self) -> list[Path]:
@@ -120,8 +127,7 @@ class Weights(Mapping[str, torch.Tensor]):
         """
         views: dict[str, torch.Tensor] = {}
         for file in self._files:
-            if isinstance(file, SafetensorsFile):
-                views |= file.mapped([name for name in names if self._file(name) is file])
+            views |= file.mapped([name for name in names if self._file(name) is file])
         return views
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from antiphon.checkpoints.atomic_files import atomic_write
+from antiphon.checkpoints.destinations import memory_of
 from antiphon.checkpoints.json_files import to_text
 from antiphon.checkpoints.weight_files import check_variant, index_name, weight_name
 from antiphon.errors import CheckpointError, ParamError, ParamTypeError
@@ -34,6 +35,7 @@ def write_weights(
     safe_serialization: bool = True,
     variant: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> list[Path]:
     """Writes weights into ``folder`` under the usual names and gives the paths, the index last.
 
@@ -50,6 +52,7 @@ def write_weights(
         safe_serialization: safetensors; ``False`` writes pickles (``pytorch_model.bin``).
         variant: a word that becomes part of the names, such as ``"fp16"``.
         metadata: text entries for the safetensors header, besides ``format``.
+        dtype: floating point tensors are cast to it, a shard at a time.
 
     Raises:
         CheckpointError: a file cannot be written (disk full, permission, a folder in its place); the old files stand.
@@ -60,7 +63,7 @@ def write_weights(
     limit_bytes = parse_size(max_shard_size)
     _check_tensors(tensors)
     stem, suffix = ("model", ".safetensors") if safe_serialization else ("pytorch_model", ".bin")
-    shards = split_shards(tensors, limit_bytes)
+    shards = split_shards(tensors, limit_bytes, dtype)
     whole = weight_name(stem, "", variant)
     names = [f"{whole}-{i:05d}-of-{len(shards):05d}{suffix}" for i in range(1, len(shards) + 1)]
     if len(shards) == 1:
@@ -71,18 +74,30 @@ def write_weights(
         # Closed in reverse: the index, opened first, takes its name last.
         if len(shards) > 1:
             index = folder / index_name(stem, suffix, variant)
-            files.enter_context(atomic_write(index)).write_bytes(_index_text(shards, names, index))
+            files.enter_context(atomic_write(index)).write_bytes(_index_text(shards, names, index, dtype))
             paths.append(index)
-        free_for = sum(_nbytes(tensor) for tensor in tensors.values())
+        free_for = total_bytes(tensors, dtype)
         for name, shard in zip(names, shards, strict=True):
             part = files.enter_context(atomic_write(folder / name, needed_bytes=free_for))
-            free_for -= sum(_nbytes(tensor) for tensor in shard.values())
+            free_for -= total_bytes(shard, dtype)
+            shard = {key: cast(tensor, dtype) for key, tensor in shard.items()}
             if safe_serialization:
                 _write_safetensors(part, shard, {"format": "pt", **(metadata or {})})
             else:
                 _write_pickle(part, shard)
     _remove_former(folder, {path.name for path in paths}, variant, safe_serialization)
     return paths
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Writes one safetensors file of any name.
+
+    Raises:
+        CheckpointError: it cannot be written. ParamError: a tensor has no data to write.
+    """
+    _check_tensors(tensors)
+    with atomic_write(path, needed_bytes=total_bytes(tensors)) as part:
+        _write_safetensors(part, dict(tensors), {"format": "pt"})
 
 
 def parse_size(size: int | str) -> int:
@@ -106,7 +121,19 @@ def parse_size(size: int | str) -> int:
     return value
 
 
-def split_shards(tensors: Mapping[str, torch.Tensor], limit_bytes: int) -> list[Shard]:
+def total_bytes(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None) -> int:
+    """What the tensors take, floating point ones as ``dtype`` where it is given."""
+    return sum(_nbytes(tensor, dtype) for tensor in tensors.values())
+
+
+def cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """A floating point tensor as ``dtype``, where it is given."""
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def split_shards(
+    tensors: Mapping[str, torch.Tensor], limit_bytes: int, dtype: torch.dtype | None = None
+) -> list[Shard]:
     """Fills shards in the given order, each up to the limit; a tensor above the limit stands alone.
 
     Source: the splitting of huggingface_hub, whose shard names and contents are matched.
@@ -115,7 +142,7 @@ def split_shards(tensors: Mapping[str, torch.Tensor], limit_bytes: int) -> list[
     current: Shard = {}
     size_bytes = 0
     for name, tensor in tensors.items():
-        nbytes = _nbytes(tensor)
+        nbytes = _nbytes(tensor, dtype)
         if nbytes > limit_bytes:
             shards.append({name: tensor})
             continue
@@ -151,19 +178,31 @@ def _write_safetensors(part: Path, shard: Shard, metadata: dict[str, str]) -> No
 
 
 def _write_pickle(part: Path, shard: Shard) -> None:
-    content = OrderedDict((name, _alone(tensor.detach().cpu())) for name, tensor in shard.items())
-    torch.save(content, os.fspath(part))
+    torch.save(stored_alone(shard), os.fspath(part))
 
 
-def _alone(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor in a storage of its own size: a pickle holds whole storages, however small the view."""
-    tensor = tensor.contiguous()
-    return tensor.clone() if tensor.untyped_storage().nbytes() > _nbytes(tensor) else tensor
+def stored_alone(tensors: Mapping[str, torch.Tensor]) -> OrderedDict[str, torch.Tensor]:
+    """The tensors on the CPU, each with a storage of its own size: a pickle holds whole storages, however small a view.
+
+    What is in main memory is not copied, and must live as long as what is returned.
+    """
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return OrderedDict(
+        (name, tensor if tensor.untyped_storage().nbytes() == _nbytes(tensor) else _ending(tensor))
+        for name, tensor in held.items()
+    )
 
 
-def _index_text(shards: list[Shard], names: list[str], index: Path) -> bytes:
+def _ending(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor on the same memory whose storage ends where it does."""
+    if not tensor.numel():
+        return torch.empty(tensor.shape, dtype=tensor.dtype)
+    return torch.frombuffer(memory_of(tensor), dtype=tensor.dtype).view(tensor.shape)
+
+
+def _index_text(shards: list[Shard], names: list[str], index: Path, dtype: torch.dtype | None) -> bytes:
     weight_map = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
-    total = sum(_nbytes(tensor) for shard in shards for tensor in shard.values())
+    total = sum(total_bytes(shard, dtype) for shard in shards)
     return to_text({"metadata": {"total_size": total}, "weight_map": weight_map}, where=os.fspath(index))
 
 
@@ -202,8 +241,9 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _nbytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _nbytes(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> int:
+    kind = tensor.dtype if dtype is None or not tensor.is_floating_point() else dtype
+    return tensor.numel() * kind.itemsize
 
 
 def _errno_in(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import bench, decode, encode, generate, info, pull, quantize, replay
+from antiphon.cli import bench, convert, decode, encode, generate, info, pull, quantize, replay
 from antiphon.cli.interruption import ended_cleanly, is_interrupted
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
@@ -43,6 +43,7 @@ def _root(
 
 
 app.command("bench", short_help="Measure how fast music is made on this machine.")(bench.bench)
+app.command("convert", short_help="Write a checkpoint in the other format.")(convert.convert)
 app.command("decode", short_help="Turn codes into a sound.")(decode.decode)
 app.command("encode", short_help="Turn a sound into codes.")(encode.encode)
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)

@@ -14,11 +14,10 @@ def pull(
 ) -> None:
     """Fetch a checkpoint from the Hub, check that it is complete, and print its folder."""
     from antiphon.checkpoints import hub, store
-    from antiphon.models.loading import fetched
 
     # texts first: they are small, and say the licence even where the weights fail
     hub.locate(repository, patterns=["*.json", "*.model", "*.jinja", "README.md", "LICENSE*"])
-    folder = fetched(repository)
+    folder = hub.fetched(repository)
     with store.open_weights(folder) as weights:
         size = sum(weights.info(name).nbytes for name in weights.names())
         say(f"complete: {len(weights)} tensors, {size / 2**20:.1f} MiB")

@@ -7,21 +7,28 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from antiphon.checkpoints import hub
+from antiphon.checkpoints.audiocraft_folder import Elsewhere
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import CheckpointError, ParamError
 from antiphon.models import registry
-from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS, PreTrainedConfig
+from antiphon.models.configuration import HUB_ACCESS, PreTrainedConfig
 from antiphon.models.features import FEATURES_NAME, PROCESSOR_NAME
 from antiphon.models.processing import feature_extractor_in, model_type_in, tokenizer_in
 
 _SMALL_FILES = ["*.json", "*.model", "*.jinja"]
 
 
-def _folder(name: Any, kwargs: dict[str, Any], patterns: list[str]) -> Path:
+def _folder(name: Any, kwargs: dict[str, Any], patterns: list[str]) -> tuple[Path, Elsewhere]:
     access = {key: kwargs.pop(key) for key in HUB_ACCESS if key in kwargs}
     for ignored in ("use_fast", "trust_remote_code"):
         kwargs.pop(ignored, None)
-    return hub.locate(name, patterns=patterns, **access)
+    return hub.described(name, patterns=patterns, **access), Elsewhere.taken_from(kwargs, access)
+
+
+def _model_type(name: Any, kwargs: dict[str, Any]) -> Any:
+    access = {key: kwargs[key] for key in HUB_ACCESS if key in kwargs}
+    return CheckpointFolder(hub.described(name, **access)).model_type()
 
 
 class _Auto:
@@ -46,9 +53,7 @@ class AutoConfig(_Auto):
         Raises:
             ConfigError: an unknown ``model_type``.
         """
-        access = {key: kwargs[key] for key in HUB_ACCESS if key in kwargs}
-        folder = hub.locate(pretrained_model_name_or_path, patterns=[CONFIG_NAME], **access)
-        chosen = registry.model_class(read_json(folder / CONFIG_NAME).get("model_type"), "config")
+        chosen = registry.model_class(_model_type(pretrained_model_name_or_path, kwargs), "config")
         return chosen.from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @staticmethod
@@ -71,9 +76,7 @@ class _AutoModel(_Auto):
         if isinstance(given, PreTrainedConfig):
             model_type: Any = given.model_type
         else:
-            access = {key: kwargs[key] for key in HUB_ACCESS if key in kwargs}
-            folder = hub.locate(pretrained_model_name_or_path, patterns=[CONFIG_NAME], **access)
-            model_type = read_json(folder / CONFIG_NAME).get("model_type")
+            model_type = _model_type(pretrained_model_name_or_path, kwargs)
         return registry.model_class(model_type, cls.role).from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
@@ -110,7 +113,8 @@ class AutoFeatureExtractor(_Auto):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
         """The feature extractor; ``kwargs`` say where it is and override its settings."""
-        return feature_extractor_in(_folder(pretrained_model_name_or_path, kwargs, ["*.json"]), **kwargs)
+        folder, elsewhere = _folder(pretrained_model_name_or_path, kwargs, ["*.json"])
+        return feature_extractor_in(folder, elsewhere, **kwargs)
 
 
 class AutoTokenizer(_Auto):
@@ -119,7 +123,8 @@ class AutoTokenizer(_Auto):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
         """The tokenizer; ``kwargs`` say where it is and override its settings."""
-        return tokenizer_in(_folder(pretrained_model_name_or_path, kwargs, _SMALL_FILES), **kwargs)
+        folder, elsewhere = _folder(pretrained_model_name_or_path, kwargs, _SMALL_FILES)
+        return tokenizer_in(folder, elsewhere, **kwargs)
 
 
 class AutoProcessor(_Auto):
@@ -132,14 +137,14 @@ class AutoProcessor(_Auto):
         Raises:
             CheckpointError: the checkpoint has nothing to process inputs with.
         """
-        folder = _folder(pretrained_model_name_or_path, kwargs, _SMALL_FILES)
+        folder, elsewhere = _folder(pretrained_model_name_or_path, kwargs, _SMALL_FILES)
         name = _stated_processor(folder) or registry.processing_names(model_type_in(folder))[0]
         if name is not None:
-            return registry.processing_class(name).from_pretrained(folder, **kwargs)
+            return registry.processing_class(name).from_folder(folder, elsewhere, **kwargs)
         if (folder / FEATURES_NAME).exists():
-            return feature_extractor_in(folder, **kwargs)
+            return feature_extractor_in(folder, elsewhere, **kwargs)
         if any((folder / file).exists() for file in ("tokenizer.json", "spiece.model")):
-            return tokenizer_in(folder, **kwargs)
+            return tokenizer_in(folder, elsewhere, **kwargs)
         raise CheckpointError(f"{folder} has no processor, feature extractor or tokenizer")
 
 

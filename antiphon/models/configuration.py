@@ -16,12 +16,13 @@ from typing import Any, ClassVar, Self, dataclass_transform
 import torch
 
 from antiphon.checkpoints import hub
-from antiphon.checkpoints.json_files import read_json, write_json
+from antiphon.checkpoints.audiocraft_folder import Elsewhere
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
+from antiphon.checkpoints.json_files import CONFIG_NAME as CONFIG_NAME
+from antiphon.checkpoints.json_files import write_json
 from antiphon.errors import ConfigError
 from antiphon.models import registry
 from antiphon.nn.mlp import activation
-
-CONFIG_NAME = "config.json"
 
 # keywords that say where files come from, and are passed on to the Hub
 HUB_ACCESS = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
@@ -245,9 +246,9 @@ class PreTrainedConfig:
         return cls(**{**values, **kwargs})
 
     @classmethod
-    def read(cls, folder: Path) -> dict[str, Any]:
-        """The plain values in a folder's ``config.json``; a composite's section where that is of this class."""
-        values = read_json(folder / CONFIG_NAME)
+    def read(cls, folder: Path, elsewhere: Elsewhere | None = None) -> dict[str, Any]:
+        """The plain values of a folder's configuration; a composite's section where that is of this class."""
+        values = CheckpointFolder(folder, elsewhere).values()
         stated = values.get("model_type")
         if not cls.model_type or stated == cls.model_type:
             return values
@@ -273,8 +274,8 @@ class PreTrainedConfig:
         access = {name: kwargs.pop(name) for name in HUB_ACCESS if name in kwargs}
         wants_unused = kwargs.pop("return_unused_kwargs", False)
         kwargs.pop("trust_remote_code", None)
-        folder = hub.locate(pretrained_model_name_or_path, patterns=[CONFIG_NAME], **access)
-        config = cls.from_dict(cls.read(folder))
+        folder = hub.described(pretrained_model_name_or_path, **access)
+        config = cls.from_dict(cls.read(folder, Elsewhere.taken_from(kwargs, access)))
         config._name_or_path = str(pretrained_model_name_or_path)
         known = {**_COMMON, **cls._fields, **cls.attribute_map}
         unused = {k: v for k, v in kwargs.items() if k not in known and not hasattr(config, k)}

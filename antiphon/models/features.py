@@ -13,6 +13,8 @@ import torch
 
 from antiphon.batch import BatchFeature
 from antiphon.checkpoints import hub
+from antiphon.checkpoints.audiocraft_folder import Elsewhere
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.checkpoints.json_files import read_json, write_json
 from antiphon.errors import AudioError, CheckpointError, ParamError, ParamTypeError
 from antiphon.models.configuration import HUB_ACCESS
@@ -139,8 +141,8 @@ class SequenceFeatureExtractor:
         return cls.from_dict(feature_settings(folder), **kwargs)
 
 
-def feature_settings(folder: Path) -> dict[str, Any]:
-    """The settings a folder holds: a file of their own, or a section of the processor's.
+def feature_settings(folder: Path, elsewhere: Elsewhere | None = None) -> dict[str, Any]:
+    """The settings a folder holds: a file of their own, a section of the processor's, or what audiocraft's files say.
 
     Raises:
         CheckpointError: it holds none.
@@ -149,6 +151,9 @@ def feature_settings(folder: Path) -> dict[str, Any]:
         section = read_json(folder / PROCESSOR_NAME).get("feature_extractor")
         if isinstance(section, dict):
             return section
+    original = CheckpointFolder(folder, elsewhere).original
+    if original is not None:
+        return original.features()
     if not (folder / FEATURES_NAME).exists():
         raise CheckpointError(f"{folder} has no {FEATURES_NAME}", expected="the settings of a feature extractor")
     return read_json(folder / FEATURES_NAME)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.checkpoints import hub, names, store
-from antiphon.checkpoints.json_files import read_json
+from antiphon.checkpoints.audiocraft_folder import Elsewhere
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamError, unknown_argument
 from antiphon.models import registry
-from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS, PreTrainedConfig, dtype_of
+from antiphon.models.configuration import HUB_ACCESS, PreTrainedConfig, dtype_of
 from antiphon.models.devices import available_bytes, on_network, place, whole_device
 from antiphon.models.pretrained import PreTrainedModel, report
 from antiphon.models.quantization import Quantization, asked, settled, stated_in
@@ -36,9 +37,6 @@ log = logging.getLogger(__name__)
 
 # Names that older files hold and no model needs: tables that are computed.
 _STRAYS = (r".*embed_positions\.weights$", r".*position_ids$", r".*rotary_emb\.inv_freq$")
-
-_FILES = ["*.json", "*.safetensors"]
-_PICKLES = ["pytorch_model*.bin"]  # published repositories also hold the original programs' weights as .bin files
 
 
 @dataclass
@@ -91,28 +89,28 @@ def load(
     """The body of ``PreTrainedModel.from_pretrained``, which documents it."""
     access = {key: kwargs.pop(key) for key in HUB_ACCESS if key in kwargs}
     options = Options(**{f.name: kwargs.pop(f.name) for f in fields(Options) if f.name in kwargs})
-    folder = fetched(name, use_safetensors=options.use_safetensors, **access)
-    cls = _class_for(cls, folder)
-    made, prefix = _configured(cls, folder, config, kwargs, name=str(name))
-    if options.attn_implementation is not None:
-        made._attn_implementation = _one_implementation(options.attn_implementation)
-    stated = _stated_rounding(folder, made)
-    plan = settled(options.rounding, stated, str(folder))
-    with store.open_weights(folder, variant=options.variant, use_safetensors=options.use_safetensors) as weights:
+    fetched = hub.fetched(name, use_safetensors=options.use_safetensors, **access)
+    checkpoint = CheckpointFolder(fetched, Elsewhere.taken_from(kwargs, access))
+    cls = _class_for(cls, checkpoint)
+    values = checkpoint.values() if config is None or checkpoint.has_values else {}
+    made, prefix = _configured(cls, values, config, kwargs, name=str(name))
+    made._attn_implementation = _one_implementation(options.attn_implementation, made)
+    stated = stated_in(values or made.to_dict(), str(fetched))
+    plan = settled(options.rounding, stated, str(fetched))
+    with checkpoint.weights(prefix, variant=options.variant, use_safetensors=options.use_safetensors) as weights:
         dtype = _chosen_dtype(options, made, weights, plan)
         model = _on_meta(cls, made)
         if plan is not None and not layers_to_round(model, plan):
             raise ParamError(f"a {cls.__name__} has no layers that {plan.kind} could be for", fix="Load it as it is")
         _check_memory(model, dtype, plan, options.force)
-        stored = _stored_names(weights, model, prefix)
+        stored = stored_names(weights, model, prefix)
         if stated is not None:
             make_room(model, stated, stored)
-        info = _fit(model, weights, stored, options)
-        left_out = {n for kind in info for n in kind}
-        check_filled(model, left_out)
+        info = fit(model, weights, stored, options.strict, options.ignore_mismatched_sizes)
+        check_filled(model, left_out := {n for kind in info for n in kind})
         if plan is not None and stated is None:
             round_layers(model, plan, _reader(weights, stored), left_out=left_out)
-        views = _views(model, weights, stored, dtype, left_out) if _may_map(folder, options) else {}
+        views = _views(model, weights, stored, dtype, left_out) if _may_map(fetched, options) else {}
         mapped = {n for n, place in model.state_dict(keep_vars=True).items() if id(place) in views}
         materialise(model, dtype, views)
         _read(model, weights, stored, left_out, mapped)
@@ -124,20 +122,11 @@ def load(
     if dtype is torch.float16 and model.device.type == "cpu":
         log.warning("float16 on a CPU is slow and overflows easily: dtype='bfloat16' or 'float32' suits it better")
     if model.can_generate():
-        model.generation_config = _generation_config(folder, made)
+        model.generation_config = _generation_config(checkpoint, made)
     model.eval()
     if options.output_loading_info:
         return model, dict(zip(("missing_keys", "unexpected_keys", "mismatched_keys"), info, strict=True))
     return model
-
-
-def fetched(name: str | os.PathLike[str], *, use_safetensors: bool | None = None, **access: Any) -> Path:
-    """The folder of a checkpoint with its weights; pickles are fetched only where they are wanted or all there is."""
-    folder = hub.locate(name, patterns=_FILES, **access)
-    has_safetensors = any(folder.glob("*.safetensors"))
-    if use_safetensors is False or not (use_safetensors or has_safetensors):
-        folder = hub.locate(name, patterns=[*_FILES, *_PICKLES], **access)
-    return folder
 
 
 def build(
@@ -153,22 +142,20 @@ def build(
 # the configuration
 
 
-def _class_for(cls: type[PreTrainedModel], folder: Path) -> type[PreTrainedModel]:
+def _class_for(cls: type[PreTrainedModel], checkpoint: CheckpointFolder) -> type[PreTrainedModel]:
     """The class that a checkpoint is for: the one it was asked of, or the relative whose checkpoint it is."""
-    path = folder / CONFIG_NAME
-    stated = read_json(path).get("model_type") if path.exists() else None
+    stated = checkpoint.model_type()
     if stated not in cls.relatives:
         return cls
     fitting: type[PreTrainedModel] = registry.model_class(stated, cls.relatives[stated])
-    log.info("%s holds a model of type %r: it is opened as a %s", folder, stated, fitting.__name__)
+    log.info("%s holds a model of type %r: it is opened as a %s", checkpoint.path, stated, fitting.__name__)
     return fitting
 
 
 def _configured(
-    cls: type[PreTrainedModel], folder: Path, config: Any, overrides: dict[str, Any], *, name: str
+    cls: type[PreTrainedModel], values: dict[str, Any], config: Any, overrides: dict[str, Any], *, name: str
 ) -> tuple[Any, str]:
-    """The configuration, which learns the checkpoint's name, and the prefix under which the checkpoint holds this model's tensors."""
-    values = read_json(folder / CONFIG_NAME) if config is None or (folder / CONFIG_NAME).exists() else {}
+    """The configuration, which learns the checkpoint's name, and the prefix of this model's tensors in it."""
     own = cls.config_class
     stated = values.get("model_type", own.model_type)
     prefix = ""
@@ -176,7 +163,7 @@ def _configured(
         if not isinstance(stated, str) or stated not in cls.sections:
             fitting = [own.model_type, *cls.sections]
             raise ConfigError(
-                f"{folder} holds a model of type {stated!r}, which {cls.__name__} cannot read",
+                f"{name} holds a model of type {stated!r}, which {cls.__name__} cannot read",
                 expected=f"one of {fitting}",
             )
         section, prefix = cls.sections[stated]
@@ -204,22 +191,19 @@ def _configured(
     return made, prefix
 
 
-def _one_implementation(choice: Any) -> str | None:
-    return choice if isinstance(choice, str) else None
+def _one_implementation(choice: Any, config: PreTrainedConfig) -> str | None:
+    """The one that is asked for, where it is one for all parts; else what the configuration says."""
+    return config._attn_implementation if choice is None else choice if isinstance(choice, str) else None
 
 
-def _generation_config(folder: Path, config: PreTrainedConfig) -> Any:
+def _generation_config(checkpoint: CheckpointFolder, config: PreTrainedConfig) -> Any:
     from antiphon.generation.config import GenerationConfig
 
-    if (folder / "generation_config.json").exists():
-        return GenerationConfig.from_pretrained(folder)
+    if checkpoint.original is not None:
+        return GenerationConfig.from_dict(checkpoint.original.generation())
+    if (checkpoint.path / "generation_config.json").exists():
+        return GenerationConfig.from_pretrained(checkpoint.path)
     return GenerationConfig.from_model_config(config)
-
-
-def _stated_rounding(folder: Path, config: PreTrainedConfig) -> Quantization | None:
-    """What the checkpoint says of its own weights; the configuration speaks where it was passed without a file."""
-    path = folder / CONFIG_NAME
-    return stated_in(read_json(path) if path.exists() else config.to_dict(), str(folder))
 
 
 def _chosen_dtype(
@@ -246,7 +230,7 @@ def _on_meta(cls: type[PreTrainedModel], config: PreTrainedConfig) -> Any:
         return cls(config)
 
 
-def _stored_names(weights: store.Weights, model: PreTrainedModel, prefix: str) -> dict[str, str]:
+def stored_names(weights: store.Weights, model: PreTrainedModel, prefix: str = "") -> dict[str, str]:
     """``{the documents' name: name in the file}`` of the tensors under the prefix that fits best."""
     canonical = {new: old for old, new in names.canonical(weights.names()).items()}
     wanted = set(model.state_dict())
@@ -259,9 +243,14 @@ def _stored_names(weights: store.Weights, model: PreTrainedModel, prefix: str) -
     return best
 
 
-def _fit(
-    model: PreTrainedModel, weights: store.Weights, stored: dict[str, str], options: Options
+def fit(
+    model: PreTrainedModel,
+    weights: store.Weights,
+    stored: dict[str, str],
+    strict: bool = True,
+    ignore_mismatched: bool = False,
 ) -> tuple[list[str], list[str], list[str]]:
+    """Compares what a model has with what is stored, as ``report`` does; either of two names of a tensor will do."""
     second = {p + a: p + first for p, m in model.named_models() for a, first in m.key_table.aliases.items()}
     for alias, first in second.items():  # a file may hold either of the two names
         if alias in stored and first not in stored:
@@ -276,9 +265,9 @@ def _fit(
         have,
         given,
         where=type(model).__name__,
-        strict=options.strict,
+        strict=strict,
         ignored=ignored,
-        ignore_mismatched=options.ignore_mismatched_sizes,
+        ignore_mismatched=ignore_mismatched,
     )
 
 

@@ -302,7 +302,7 @@ class PreTrainedModel(nn.Module):
             return
         plan = plan_of(self)
         folder = _folder_to_save_into(save_directory)
-        tensors = self._tensors_to_save() if state_dict is None else dict(state_dict)
+        tensors = self.tensors_to_save() if state_dict is None else dict(state_dict)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = self.dtype
         for _, model in self.named_models():  # what they say is of the checkpoint that they came from
@@ -317,7 +317,7 @@ class PreTrainedModel(nn.Module):
         if generation_config is not None:
             generation_config.save_pretrained(folder)
 
-    def _tensors_to_save(self) -> dict[str, Tensor]:
+    def tensors_to_save(self) -> dict[str, Tensor]:
         """The state dict with tensors that have two names written once."""
         second = {name for prefix, model in self.named_models() for name in _prefixed(prefix, model.key_table.aliases)}
         return {name: t.detach() for name, t in self.state_dict().items() if name not in second}

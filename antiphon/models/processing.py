@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from antiphon.checkpoints import hub
+from antiphon.checkpoints.audiocraft_folder import Elsewhere
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.checkpoints.json_files import read_json, write_json
 from antiphon.errors import ParamError
 from antiphon.models import registry
-from antiphon.models.configuration import CONFIG_NAME, HUB_ACCESS
+from antiphon.models.configuration import HUB_ACCESS
 from antiphon.models.features import FEATURES_NAME, PROCESSOR_NAME, feature_settings
 
 __all__ = ["ProcessorMixin", "feature_extractor_in", "tokenizer_in"]
@@ -65,24 +67,30 @@ class ProcessorMixin:
         access = {name: kwargs.pop(name) for name in HUB_ACCESS if name in kwargs}
         for ignored in ("use_fast", "trust_remote_code"):
             kwargs.pop(ignored, None)
-        folder = hub.locate(pretrained_model_name_or_path, patterns=["*.json", "*.model", "*.jinja"], **access)
-        return cls(feature_extractor_in(folder), tokenizer_in(folder, **kwargs))
+        folder = hub.described(pretrained_model_name_or_path, patterns=["*.json", "*.model", "*.jinja"], **access)
+        return cls.from_folder(folder, Elsewhere.taken_from(kwargs, access), **kwargs)
+
+    @classmethod
+    def from_folder(cls, folder: Path, elsewhere: Elsewhere | None = None, **kwargs: Any) -> Self:
+        """The processor of a folder; ``kwargs`` override the tokenizer's settings."""
+        return cls(feature_extractor_in(folder, elsewhere), tokenizer_in(folder, elsewhere, **kwargs))
 
 
 def model_type_in(folder: Path) -> Any:
     """The ``model_type`` of a folder; ``None`` where it has no configuration."""
-    return read_json(folder / CONFIG_NAME).get("model_type") if (folder / CONFIG_NAME).exists() else None
+    return CheckpointFolder(folder).model_type()
 
 
-def feature_extractor_in(folder: Path, **kwargs: Any) -> Any:
+def feature_extractor_in(folder: Path, elsewhere: Elsewhere | None = None, **kwargs: Any) -> Any:
     """The feature extractor of a folder, by the class its settings name or its model type implies."""
-    settings = feature_settings(folder)
+    settings = feature_settings(folder, elsewhere)
     name = settings.get("feature_extractor_type") or registry.processing_names(model_type_in(folder))[1]
     return registry.processing_class(str(name)).from_dict(settings, **kwargs)
 
 
-def tokenizer_in(folder: Path, **kwargs: Any) -> Any:
+def tokenizer_in(folder: Path, elsewhere: Elsewhere | None = None, **kwargs: Any) -> Any:
     """The tokenizer of a folder, by its model type or the class its settings name."""
+    folder = CheckpointFolder(folder, elsewhere).tokenizer()
     name = registry.processing_names(model_type_in(folder))[2]
     settings = folder / "tokenizer_config.json"
     if settings.exists():

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from antiphon.checkpoints import hub
 from antiphon.errors import ConfigError, MissingExtraError, ParamError
 from antiphon.models.auto import AutoConfig
-from antiphon.models.loading import fetched
 from antiphon.models.musicgen_config import MusicgenConfig
 from antiphon.tasks.machine import Machine
 from antiphon.tasks.measurement import LOADING, PEER_KINDS, Request, measure
@@ -125,7 +125,7 @@ def compare(
             home = stack.enter_context(tempfile.TemporaryDirectory(prefix="antiphon-bench-"))
             folder = write_random(Path(home), published_small())
         else:
-            folder = fetched(model)
+            folder = hub.fetched(model)
         decoder = decoder_sizes(folder)
         tell("measuring memory")
         machine = Machine.here(threads)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from antiphon.checkpoints import hub
-from antiphon.checkpoints.json_files import read_json
+from antiphon.checkpoints.audiocraft_folder import Elsewhere
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import ConfigError
 from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor
-from antiphon.models.configuration import CONFIG_NAME, dtype_of
+from antiphon.models.configuration import dtype_of
 from antiphon.models.devices import device_of
 from antiphon.models.quantized import plan_of
 from antiphon.tasks.composer import Composer
@@ -27,6 +28,8 @@ def load(
     dtype: Any = None,
     device: Any = None,
     quantize: str | None = None,
+    text_encoder: str | os.PathLike[str] | None = None,
+    codec: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -41,6 +44,8 @@ def load(
         dtype: of the weights; as they are stored (``"auto"``) unless told, but float32 for half precision on a CPU.
         device: ``"cpu"``, ``"cuda"``, ``"auto"``, ..; CUDA where there is one unless told.
         quantize: ``"int8"`` or ``"int4"`` for linear layers in so many bits; a checkpoint written so needs no word.
+        text_encoder, codec: a folder or a name on the Hub, for a folder of audiocraft's own files, which only name
+            their T5 and may only name their codec; by default what they name is taken from the Hub.
         revision, token, cache_dir, local_files_only, subfolder, force_download: how to reach the Hub.
 
     Raises:
@@ -57,8 +62,9 @@ def load(
         "subfolder": subfolder,
         "force_download": force_download,
     }
-    folder = hub.locate(name_or_dir, patterns=[CONFIG_NAME], **access)
-    config = read_json(folder / CONFIG_NAME)
+    parts = {key: place for key, place in (("text_encoder", text_encoder), ("codec", codec)) if place is not None}
+    folder = hub.described(name_or_dir, **access)
+    config = CheckpointFolder(folder, Elsewhere.taken_from(dict(parts), access)).values()
     if config.get("model_type") not in _COMPOSED_BY:
         raise ConfigError(
             f"{os.fspath(name_or_dir)!r} holds a model of type {config.get('model_type')!r}",
@@ -70,12 +76,12 @@ def load(
     # a composer is there to be used: weights in memory of their own are laid out for the step, which reads them 10 %
     # faster than through the file
     model = AutoModelForTextToWaveform.from_pretrained(
-        name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **access
+        name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **parts, **access
     )
     origin = {"revision": folder.name} if hub.is_cached(folder) else {}
     if (plan := plan_of(model)) is not None:
         origin["quantize"] = plan.kind
-    processor = AutoProcessor.from_pretrained(name_or_dir, **access)
+    processor = AutoProcessor.from_pretrained(name_or_dir, **parts, **access)
     return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)
 
 
@@ -85,6 +91,6 @@ def check_follows_melodies(name_or_dir: str | os.PathLike[str]) -> None:
     Raises:
         ParamError: it is of another kind. CheckpointError: there is no such checkpoint.
     """
-    config = read_json(hub.locate(name_or_dir, patterns=[CONFIG_NAME]) / CONFIG_NAME)
-    if config.get("model_type") in _COMPOSED_BY and config["model_type"] != "musicgen_melody":
+    kind = CheckpointFolder(hub.described(name_or_dir)).model_type()
+    if kind in _COMPOSED_BY and kind != "musicgen_melody":
         raise follows_none(f"{os.fspath(name_or_dir)!r}")

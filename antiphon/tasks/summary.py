@@ -12,8 +12,8 @@ import torch
 import yaml
 from torch import nn
 
-from antiphon.checkpoints import hub, store
-from antiphon.checkpoints.json_files import read_json
+from antiphon.checkpoints import hub
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import CheckpointError
 from antiphon.models import registry
 from antiphon.models.configuration import CONFIG_NAME, PreTrainedConfig
@@ -86,8 +86,8 @@ def summarise(name_or_dir: str | os.PathLike[str]) -> Summary:
     Raises:
         CheckpointError: no such checkpoint, or damaged weights. ConfigError: a configuration of no known model.
     """
-    folder = hub.locate(name_or_dir, patterns=[*_SMALL_FILES, "*.safetensors.index.json"])
-    stated = read_json(folder / CONFIG_NAME)
+    folder = hub.described(name_or_dir, patterns=[*_SMALL_FILES, "*.safetensors.index.json"])
+    stated = CheckpointFolder(folder).values()
     model_type = stated.get("model_type")
     config: PreTrainedConfig = registry.model_class(model_type, "config").from_pretrained(folder)
     model = _hollow(config)
@@ -139,7 +139,7 @@ def _hollow(config: PreTrainedConfig) -> nn.Module:
 
 def _stored(folder: Path, *, must_exist: bool) -> tuple[list[str], dict[str, int]]:
     try:
-        with store.open_weights(folder) as weights:
+        with CheckpointFolder(folder).own_weights() as weights:
             counts: Counter[str] = Counter()
             for name in weights.names():
                 info = weights.info(name)

@@ -13,10 +13,9 @@ from antiphon.audio.resampling import resample
 from antiphon.audio.samples import to_channels
 from antiphon.audio.stream import Source
 from antiphon.checkpoints import hub
-from antiphon.checkpoints.json_files import read_json
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.codecs.streaming import EncodecDecoderStream, EncodecEncoderStream
 from antiphon.errors import AudioError, ConfigError
-from antiphon.models.configuration import CONFIG_NAME
 from antiphon.models.devices import device_of
 from antiphon.models.encodec import EncodecModel
 from antiphon.tasks.codes_file import Codes
@@ -51,8 +50,7 @@ class Transcoder:
             ConfigError: a model without a codec. CheckpointError: missing or damaged files. ParamError: no such device.
         """
         place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
-        folder = hub.locate(name_or_dir, patterns=[CONFIG_NAME])
-        config = read_json(folder / CONFIG_NAME)
+        config = CheckpointFolder(hub.described(name_or_dir)).values()
         kind = config.get("model_type")
         if kind not in ("encodec", "musicgen", "musicgen_melody"):
             raise ConfigError(

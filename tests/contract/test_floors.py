@@ -12,7 +12,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "antiphon"
 
-FLOORS = ("nn", "audio", "text", "codecs", "encoders", "lm", "generation", "checkpoints", "models", "tasks", "cli")
+FLOORS = (
+    "nn",
+    "audio",
+    "text",
+    "codecs",
+    "encoders",
+    "lm",
+    "generation",
+    "checkpoints",
+    "models",
+    "tasks",
+    "audiocraft",
+    "cli",
+)
 GROUND = ("errors", "outputs", "batch", "part_files")
 _RANK = {**dict.fromkeys(GROUND, 0), **{floor: number for number, floor in enumerate(FLOORS, 1)}}
 

@@ -23,6 +23,11 @@ class Golden:
     tensors: dict[str, Tensor]
     facts: dict[str, str]
 
+    @property
+    def about(self) -> Any:
+        """What the script that made it says of it."""
+        return json.loads(self.facts["about"])
+
     def weights(self, *prefixes: str) -> dict[str, Tensor]:
         """The tensors under some names, as float32."""
         return {name: tensor.float() for name, tensor in self.tensors.items() if name.startswith(prefixes)}
@@ -59,32 +64,52 @@ def codec_config(pad_mode: str = "reflect") -> antiphon.EncodecConfig:
     )
 
 
-def musicgen(source: Golden, channels: int) -> antiphon.MusicgenForConditionalGeneration:
-    """The tiny model with audiocraft's decoder and projection; its text encoder and its codec are not compared."""
+def _sizes(source: Golden, channels: int) -> dict[str, Any]:
+    """The configurations of the parts, but for the decoder's class."""
     codes, width = source["decoder.lm_heads.0.weight"].shape
-    config = antiphon.MusicgenConfig(
-        text_encoder=antiphon.T5Config(
-            vocab_size=10, d_model=source["text_states"].shape[-1], d_kv=4, d_ff=8, num_layers=1, num_heads=2
-        ),
-        audio_encoder=codec_config(),
-        decoder=antiphon.MusicgenDecoderConfig(
-            vocab_size=codes,
-            hidden_size=width,
-            ffn_dim=4 * width,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_codebooks=4 * channels,
-            audio_channels=channels,
-            pad_token_id=codes,
-            bos_token_id=codes,
-        ),
-    )
-    torch.manual_seed(0)
-    model = antiphon.MusicgenForConditionalGeneration(config).eval()
-    compared = source.weights("decoder.", "enc_to_dec_proj.")
+    text_width = source["enc_to_dec_proj.weight"].shape[1]
+    return {
+        "text_encoder": antiphon.T5Config(vocab_size=20, d_model=text_width, d_kv=4, d_ff=8, num_layers=1, num_heads=2),
+        "audio_encoder": codec_config(),
+        "decoder": {
+            "vocab_size": codes,
+            "hidden_size": width,
+            "ffn_dim": 4 * width,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_codebooks": 4 * channels,
+            "audio_channels": channels,
+            "pad_token_id": codes,
+            "bos_token_id": codes,
+        },
+    }
+
+
+def _loaded(model: Any, source: Golden) -> Any:
+    """The model with audiocraft's decoder and projections; its text encoder and its codec are not compared."""
+    compared = ("decoder.", "enc_to_dec_proj.", "audio_enc_to_dec_proj.")
+    left = model.load_state_dict(source.weights(*compared), strict=False)
     # positions are computed, not stored, and what belongs to the other two parts stays as it is
-    left = model.load_state_dict(compared, strict=False)
     assert not left.unexpected_keys
-    assert not [name for name in left.missing_keys if name.startswith(("decoder.", "enc_to_dec_proj."))]
+    assert not [name for name in left.missing_keys if name.startswith(compared)]
+    codes = model.config.decoder.vocab_size
     model.generation_config.update(decoder_start_token_id=codes, pad_token_id=codes, bos_token_id=codes)
-    return model
+    return model.eval()
+
+
+def musicgen(source: Golden, channels: int) -> antiphon.MusicgenForConditionalGeneration:
+    """The tiny MusicGen."""
+    sizes = _sizes(source, channels)
+    config = antiphon.MusicgenConfig(**sizes | {"decoder": antiphon.MusicgenDecoderConfig(**sizes["decoder"])})
+    torch.manual_seed(0)
+    return _loaded(antiphon.MusicgenForConditionalGeneration(config), source)
+
+
+def musicgen_melody(source: Golden, channels: int) -> antiphon.MusicgenMelodyForConditionalGeneration:
+    """The tiny MusicGen Melody, whose windows have as many frames of chroma as the golden's."""
+    sizes = _sizes(source, channels)
+    decoder = antiphon.MusicgenMelodyDecoderConfig(**sizes["decoder"])
+    frames = source["chroma"].shape[-1]
+    config = antiphon.MusicgenMelodyConfig(**sizes | {"decoder": decoder}, chroma_length=frames)
+    torch.manual_seed(0)
+    return _loaded(antiphon.MusicgenMelodyForConditionalGeneration(config), source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from .goldens import golden
 
-CASES = json.loads(golden("windows_mono").facts["cases"])
+CASES = golden("windows_mono").about["cases"]
 
 
 def composed(language_model: Any, case: dict[str, Any], **settings: Any) -> torch.Tensor:
@@ -35,7 +34,7 @@ def composed(language_model: Any, case: dict[str, Any], **settings: Any) -> torc
 @pytest.mark.parametrize("name", CASES)
 def test_codes_over_windows_are_those_of_audiocraft(language_model: Any, name: str) -> None:
     source, _ = language_model
-    settings = {name: float(source.facts[name]) for name in ("window_seconds", "stride_seconds")}
+    settings = {name: source.about[name] for name in ("window_seconds", "stride_seconds")}
     assert torch.equal(composed(language_model, CASES[name], **settings), source[f"codes.{name}"])
 
 

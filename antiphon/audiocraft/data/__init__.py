@@ -1,0 +1,1 @@
+"""Sound files and sounds by the names that audiocraft gives them."""

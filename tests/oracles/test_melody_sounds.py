@@ -1,0 +1,49 @@
+"""From the sound of a melody to codes, everything is audiocraft's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import antiphon
+
+from .melodies import CASES, FACTS, WITH_MELODY, composed, starts_s, tune
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Any:
+    """For windows of the goldens' length."""
+    return antiphon.MusicgenMelodyFeatureExtractor(chunk_length=round(FACTS["window_seconds"]))
+
+
+@pytest.mark.parametrize("name", WITH_MELODY)
+def test_the_chroma_of_sounds_is_that_of_audiocraft(melody_model: Any, extractor: Any, name: str) -> None:
+    source, model = melody_model
+    heard = source[f"chroma.{name}"]  # (W, B, F)
+    sounds = [tune(melody) for melody in CASES[name]["melodies"]]
+    if len(heard) > 1:
+        features = extractor.window_features(sounds, starts_s(len(heard)), sampling_rate=FACTS["rate_hz"])
+    else:
+        features = extractor(sounds, sampling_rate=FACTS["rate_hz"], return_tensors="pt")
+    pitches = features["input_features"].argmax(-1)
+    if len(heard) == 1:  # the model tiles and cuts
+        length = model.config.chroma_length
+        pitches = pitches[:, torch.arange(length) % pitches.shape[1]][:, None]
+    assert torch.equal(pitches.transpose(0, 1), heard)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_independent_rows_are_what_audiocraft_makes_of_each_item_alone(
+    melody_model: Any, extractor: Any, name: str
+) -> None:
+    source, model = melody_model
+    case, inputs = CASES[name], {}
+    if case["melodies"]:
+        sounds, windows = [tune(melody) for melody in case["melodies"]], len(source[f"chroma.{name}"])
+        if windows > 1:
+            inputs = extractor.window_features(sounds, starts_s(windows), sampling_rate=FACTS["rate_hz"])
+        else:
+            inputs = extractor(sounds, sampling_rate=FACTS["rate_hz"], independent_rows=True, return_tensors="pt")
+    assert torch.equal(composed(model, source, case, **inputs, independent_rows=True), source[f"alone.{name}"])
