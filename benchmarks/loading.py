@@ -18,7 +18,7 @@ LIBRARIES = ("antiphon", "transformers")
 
 def as_cache(folder: Path) -> tuple[str, str]:
     """The folder as it lies in the Hub's cache after a download: a name, and the cache's folder."""
-    revision, name = "0" * 40, "example/musicgen-small"
+    revision, name = "0" * 40, f"example/{folder.name}"
     home = folder.parent / "cache" / f"models--{name.replace('/', '--')}"
     snapshot = home / "snapshots" / revision
     if not snapshot.exists():
@@ -71,10 +71,11 @@ def fresh_memory_s(folder: Path) -> float:
 def loading_table(folder: Path, *, rounds: int, threads: int) -> str:
     """All rows."""
     name, cache = as_cache(folder)
-    pace = f"--threads={threads}"
-    local = both(rounds, str(folder), pace)
-    half = both(rounds, str(folder), pace, "--dtype", "bfloat16")
-    cached = both(rounds, name, pace, "--cache-dir", cache)
+    (model_class,) = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]
+    same = (f"--threads={threads}", f"--model-class={model_class}")
+    local = both(rounds, str(folder), *same)
+    half = both(rounds, str(folder), *same, "--dtype", "bfloat16")
+    cached = both(rounds, name, *same, "--cache-dir", cache)
     bound = median([{"s": fresh_memory_s(folder)} for _ in range(3)], "s")
     lines = [
         heading("", "Antiphon", "transformers", "ratio"),

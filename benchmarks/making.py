@@ -1,4 +1,4 @@
-"""Making music at musicgen-small's sizes: steps, first sound and the codec, beside transformers and audiocraft."""
+"""Making music: steps, loading, first sound and the codec, beside transformers and audiocraft."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from turns import heading, in_turn, median, row
 
-from antiphon.tasks.comparison import bytes_per_step, decoder_sizes
+from antiphon.tasks.comparison import bytes_per_step, decoder_sizes, hears_melodies
 from antiphon.tasks.measurement import LOADING, PEER_KINDS, Request, measure
 
 AUDIOCRAFT = Path(__file__).parents[1] / ".oracles" / "audiocraft" / "bin" / "python"
@@ -42,8 +42,17 @@ def contestants(request: Request, kinds: Sequence[str]) -> Contestants:
             taking[f"transformers {kind}"] = partial(measure, "transformers", own)
     if "fp32" in kinds and AUDIOCRAFT.exists():
         options = [f"--threads={request.threads}", f"--steps={request.steps}", f"--codec-s={request.codec_s}"]
-        taking["audiocraft fp32"] = partial(audiocraft, *options)
+        taking["audiocraft fp32"] = partial(audiocraft, *options, *audiocraft_sizes(Path(request.model)))
     return taking
+
+
+def audiocraft_sizes(folder: Path) -> list[str]:
+    """The options that give audiocraft a model of the checkpoint's sizes, kept in a file beside it."""
+    decoder = decoder_sizes(folder)
+    names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+    sizes = [f"--{option}={decoder[name]}" for option, name in names.items()]
+    melody = ["--melody"] if hears_melodies(decoder) else []
+    return [*sizes, *melody, f"--weights={folder.parent / folder.name}.th"]
 
 
 def left_out() -> str:
@@ -54,14 +63,17 @@ def left_out() -> str:
 def steps_table(
     folder: Path, steps: int, *, rounds: int, threads: int, read_gb_s: float, kinds: Sequence[str] = tuple(LOADING)
 ) -> str:
-    """Milliseconds a step, ratios, the share of the limit, the first sound, memory; as Markdown.
+    """Milliseconds a step, ratios, the share of the limit, the first sound, loading, memory; as Markdown.
 
     Ratios are speeds, transformers' in fp32 being 1, and beside it transformers' own of the same kind.
     """
     found = in_turn(contestants(Request(model=str(folder), threads=threads, steps=steps), kinds), rounds)
     decoder = decoder_sizes(folder)
-    names = ("", "a step", "beside fp32", "beside the same kind", "limit", "of the limit", "first sound", "peak memory")
-    lines = [f"{steps} steps, guidance, 16 places of text, top-k 250, {threads} threads.\n", heading(*names)]
+    names = ("", "a step", "beside fp32", "beside the same kind", "limit", "of the limit", "first sound")
+    heard = "a melody of 30 s and 16 places of text" if hears_melodies(decoder) else "16 places of text"
+    layers = f"{decoder['num_hidden_layers']} layers of {decoder['hidden_size']}"
+    lines = [f"{layers}, {steps} steps, guidance, {heard}, top-k 250, {threads} threads.\n"]
+    lines.append(heading(*names, "loading", "peak memory"))
     for name, runs in found.items():
         kind = name.split()[-1]
         ms, limit = median(runs, "ms_per_step"), bytes_per_step(decoder, kind) / read_gb_s / 1e6
@@ -75,6 +87,7 @@ def steps_table(
                 f"{limit:.1f} ms",
                 f"{limit / ms:.0%}",
                 f"{median(runs, 'first_sound_s'):.2f} s",
+                f"{median(runs, 'load_s'):.2f} s",
                 f"{median(runs, 'peak_mib'):.0f} MiB",
             )
         )

@@ -24,6 +24,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("library", choices=["antiphon", "transformers"])
     parser.add_argument("checkpoint")
+    parser.add_argument("--model-class", default="MusicgenForConditionalGeneration")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache-dir")
@@ -38,7 +39,7 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     torch_s = time.perf_counter() - start
-    model_class = importlib.import_module(args.library).MusicgenForConditionalGeneration
+    model_class = getattr(importlib.import_module(args.library), args.model_class)
     result: dict[str, Any] = {"import_torch_s": torch_s, "import_s": time.perf_counter() - start}
     access = {"cache_dir": args.cache_dir, "local_files_only": True} if args.cache_dir else {}
     begun = time.perf_counter()

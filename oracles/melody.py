@@ -23,12 +23,13 @@ from torch import Tensor
 
 WINDOW_S, STRIDE_S = 2.0, 1.2
 TEXTS = {"one": 7, "other": 7, "brief": 4}  # places of each
-# name: (seconds, seconds of a note, notes as MIDI numbers, played in turn)
+# name: (seconds, seconds of a note, notes as MIDI numbers and how loud they are, both played in turn)
 TUNES = {
-    "song": (7.0, 0.5, [60, 64, 67, 71, 62, 65, 69, 57, 61, 66]),
-    "march": (6.1, 0.375, [55, 55, 62, 58, 70, 68, 63]),
-    "call": (1.3, 0.25, [69, 73, 76, 66]),
-    "answer": (1.3, 0.5, [59, 56, 63]),
+    "song": (7.0, 0.5, [60, 64, 67, 71, 62, 65, 69, 57, 61, 66], [1.0]),
+    "march": (6.1, 0.375, [55, 55, 62, 58, 70, 68, 63], [1.0]),
+    "call": (1.3, 0.25, [69, 73, 76, 66], [1.0]),
+    "answer": (1.3, 0.5, [59, 56, 63], [1.0]),
+    "burst": (3.0, 1.0, [65, 65, 70], [0.1, 0.1, 1.0]),  # what comes behind the first window is heard in its end
 }
 CLEAR_PITCH = 1e-3  # by how much the strongest pitch class of a frame must stand out; 1 is its strength
 
@@ -48,6 +49,7 @@ CASES = {
     "melodies": Case(),
     "short_melodies": Case(melodies=("call", "answer")),
     "melodies_of_two_lengths": Case(melodies=("song", "call")),
+    "loud_behind_the_window": Case(melodies=("burst", "answer")),
     "one_melody": Case(melodies=("march", None)),
     "no_melody": Case(melodies=None),
     "texts_of_two_lengths": Case(texts=("one", "brief")),
@@ -65,14 +67,16 @@ CASES = {
 
 
 def tune(name: str | None) -> Tensor | None:
-    """A melody (1, N) float32: notes with an overtone, each of constant loudness."""
+    """A melody (1, N) float32: notes with an overtone."""
     if name is None:
         return None
-    seconds, note_s, notes = TUNES[name]
+    seconds, note_s, notes, levels = TUNES[name]
     time = torch.arange(round(seconds * tiny.RATE_HZ), dtype=torch.float64) / tiny.RATE_HZ
-    pitches = torch.tensor(notes, dtype=torch.float64)[(time / note_s).long() % len(notes)]
+    number = (time / note_s).long()
+    pitches = torch.tensor(notes, dtype=torch.float64)[number % len(notes)]
     turns = 2 * math.pi * 440 * 2 ** ((pitches - 69) / 12) * time
-    return (0.3 * torch.sin(turns) + 0.1 * torch.sin(2 * turns)).float()[None]
+    waves = 0.3 * torch.sin(turns) + 0.1 * torch.sin(2 * turns)
+    return (waves * torch.tensor(levels, dtype=torch.float64)[number % len(levels)]).float()[None]
 
 
 class Heard:

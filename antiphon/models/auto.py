@@ -28,7 +28,9 @@ def _folder(name: Any, kwargs: dict[str, Any], patterns: list[str]) -> tuple[Pat
 
 def _model_type(name: Any, kwargs: dict[str, Any]) -> Any:
     access = {key: kwargs[key] for key in HUB_ACCESS if key in kwargs}
-    return CheckpointFolder(hub.described(name, **access)).model_type()
+    folder = CheckpointFolder(hub.described(name, **access))
+    # without a configuration its error is the one to see, and not that nothing is a type
+    return folder.model_type() if folder.has_values else folder.values().get("model_type")
 
 
 class _Auto:

@@ -208,6 +208,11 @@ class CodeDecoder(_Decoder):
             return {"padding": columns_mask, "memory": states, "memory_padding": states_mask}
         if states is not None and states_mask is None and columns_mask is not None:
             states_mask = columns_mask.new_ones(states.shape[:2])
+        if states is not None and states_mask is not None and states_mask.shape != states.shape[:2]:
+            raise ParamError(
+                f"encoder_attention_mask of shape {tuple(states_mask.shape)}",
+                expected=f"{tuple(states.shape[:2])}, as encoder_hidden_states have places",
+            )
         # a mask that is left out counts all as real: here the conditions, in the stack's own mask the columns
         masks = [mask for mask in (states_mask, columns_mask) if mask is not None]
         return {"prefix": states, "padding": torch.cat([m.to(masks[0]) for m in masks], dim=1) if masks else None}

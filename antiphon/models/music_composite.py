@@ -63,6 +63,7 @@ class MusicComposite(PreTrainedModel, GenerationMixin):
             config = self.config_class(**{name: part.config for name, part in given.items()})
         super().__init__(config)
         self._check_memory_width()
+        self._warn_of_the_codec()
         # a model for text states stands for T5; anything with `hidden_size` and the same call may take its place
         self.text_encoder = self._part("text_encoder", "text_encoding", text_encoder)
         self.audio_encoder = self._part("audio_encoder", "model", audio_encoder)
@@ -81,6 +82,19 @@ class MusicComposite(PreTrainedModel, GenerationMixin):
         if stated is not None and stated != width:
             raise ConfigError(
                 f"decoder.cross_attention_hidden_size={stated} and text_encoder.hidden_size={width}", expected="equal"
+            )
+
+    def _warn_of_the_codec(self) -> None:
+        """A codec that cannot hold what the decoder makes: legal, as in the default configurations, and no music."""
+        codec, decoder = self.config.audio_encoder, self.config.decoder
+        books = decoder.num_codebooks // decoder.audio_channels
+        if codec.codebook_size < decoder.vocab_size or codec.num_quantizers < books:
+            log.warning(
+                "the codec has %d codebooks of %d codes and the decoder makes %d of %d: they do not belong together",
+                codec.num_quantizers,
+                codec.codebook_size,
+                books,
+                decoder.vocab_size,
             )
 
     def _projections(self) -> dict[str, tuple[int, int]]:

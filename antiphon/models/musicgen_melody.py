@@ -90,6 +90,11 @@ class MusicgenMelodyForConditionalGeneration(MusicComposite):
         return_dict = kwargs.pop("return_dict", None)
         recording = {name: kwargs.pop(name, None) for name in ("output_attentions", "output_hidden_states")}
         routed = self._routed(kwargs)
+        if encoder_hidden_states is not None and input_features is not None:
+            raise ParamError(
+                "both input_features and encoder_hidden_states",
+                expected="one of them: the states are all that stands in front",
+            )
         if encoder_hidden_states is None:
             text = None
             if input_ids is not None or inputs_embeds is not None:

@@ -33,7 +33,7 @@ def melody_prefix(model: Any, chroma: Tensor, mask: Tensor | None = None, *, fir
     if hasattr(model, "audio_enc_to_dec_proj"):
         chroma = model.audio_enc_to_dec_proj(chroma.to(model.audio_enc_to_dec_proj.weight))
     rows, frames, width = chroma.shape
-    lengths = torch.full((rows,), frames) if mask is None else mask.sum(dim=1).cpu()
+    lengths = torch.full((rows,), frames) if mask is None else mask.bool().sum(dim=1).cpu()
     places = torch.arange(first, first + model.config.chroma_length) % lengths[:, None]  # (B, P)
     return chroma.gather(1, places.to(chroma.device)[..., None].expand(-1, -1, width))
 
@@ -50,7 +50,8 @@ def check_melody(model: Any, chroma: Any, mask: Any, rows: int | None, *, window
     classes = model.config.num_chroma
     shape = tuple(getattr(chroma, "shape", ()))
     kinds = (3, 4) if windows else (3,)
-    if not isinstance(chroma, Tensor) or len(shape) not in kinds or shape[-1] != classes or not all(shape):
+    fits = len(shape) in kinds and shape[-1] == classes and all(shape)
+    if not isinstance(chroma, Tensor) or chroma.is_complex() or not fits:
         also = f", or (batch, windows, frames, {classes})" if windows else ""
         raise ParamError(
             f"input_features of shape {shape} and type {getattr(chroma, 'dtype', type(chroma).__name__)}",
@@ -67,6 +68,10 @@ def check_melody(model: Any, chroma: Any, mask: Any, rows: int | None, *, window
         raise ParamError(
             f"input_features_mask of shape {tuple(getattr(mask, 'shape', ()))} for input_features of shape {shape}",
             expected="(batch, frames)",
+        )
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise ParamError(
+            "input_features_mask with other values than 0 and 1", expected="1 for the frames that are real"
         )
     real = mask.bool()
     if not bool(real[:, 0].all()) or bool((real[:, 1:] & ~real[:, :-1]).any()):

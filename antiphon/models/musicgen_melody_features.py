@@ -111,8 +111,11 @@ class MusicgenMelodyFeatureExtractor(SequenceFeatureExtractor):
             AudioError: a sound that is empty or not finite. ParamError: an impossible rate, stems that
                 ``stem_indices`` does not find, or sounds of different lengths with ``padding=False``.
         """
-        limit = max_length or self.n_samples
-        held = -(-limit // (pad_to_multiple_of or 1)) * (pad_to_multiple_of or 1) if truncation else None
+        limit, multiple = max_length or self.n_samples, pad_to_multiple_of or 1
+        for name, value in (("max_length", limit), ("pad_to_multiple_of", multiple)):
+            if not (isinstance(value, int) and value >= 1):
+                raise ParamError(f"{name}={value!r}", expected="a whole number of samples")
+        held = -(-limit // multiple) * multiple if truncation else None
         sounds = [
             sinc_resample(torch.from_numpy(sound), rate_hz, self.sampling_rate, stop=held).numpy()
             for sound, rate_hz in self._melodies(audio, sampling_rate, held)

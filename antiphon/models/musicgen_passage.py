@@ -55,6 +55,7 @@ class PassageMaker:
         self.config, self.callers, self.length, self.cache = config, callers, length, cache
         self.pattern = DelayPattern.for_codebooks(decoder.config.num_codebooks, decoder.config.audio_channels)
         self.windows = self._windows(sliding)
+        self._first = hearing(self.windows, 0)  # with the call, which is where it is refused if it does not fit
         self.seeds = item_seeds(config.seed, len(prompt.columns)) if is_sampling(config) else []
         if self.seeds:
             log.info("item seeds: %s", self.seeds)
@@ -102,7 +103,7 @@ class PassageMaker:
         plan.offsets = [offset - window.first for offset in offsets]
         steps = DecoderSteps(
             self.decoder,
-            self.hearing(self.windows, self.windows.index(window)),
+            self._first if window is self.windows[0] else self.hearing(self.windows, self.windows.index(window)),
             columns_mask=self.prompt.mask,
             own_columns=any(offsets),
             passes=1 if plan.guidance is None else 2,

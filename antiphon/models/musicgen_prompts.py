@@ -58,12 +58,19 @@ def prompt_of(model: Any, config: GenerationConfig, given: dict[str, Any], items
 
 
 def item_count(given: dict[str, Any], encoder_outputs: Any, codebooks: int) -> int:
-    """How many items a call is about."""
+    """How many items a call is about.
+
+    Raises:
+        ParamError: an input that is no tensor with a row an item.
+    """
     if encoder_outputs is not None:
         return int(encoder_outputs.last_hidden_state.shape[0])
     for name in ("input_ids", "inputs_embeds", "input_features", "input_values"):
         if name in given:
-            return int(given[name].shape[0])
+            shape = getattr(given[name], "shape", ())
+            if not shape:
+                raise ParamError(f"{name} of type {type(given[name]).__name__}", expected="a tensor with a row an item")
+            return int(shape[0])
     codes = given.get("decoder_input_ids")
     if isinstance(codes, Tensor) and codes.dim() > 1:
         return max(1, codes.shape[0] if codes.dim() == 3 else codes.shape[0] // codebooks)

@@ -18,7 +18,8 @@ import torch
 from antiphon.checkpoints import hub
 from antiphon.errors import ConfigError, MissingExtraError, ParamError
 from antiphon.models.auto import AutoConfig
-from antiphon.models.musicgen_config import MusicgenConfig
+from antiphon.models.musicgen_config import MusicCompositeConfig
+from antiphon.models.musicgen_melody_config import MusicgenMelodyDecoderConfig
 from antiphon.tasks.machine import Machine
 from antiphon.tasks.measurement import LOADING, PEER_KINDS, Request, measure
 from antiphon.tasks.random_checkpoint import published_small, write_random
@@ -102,7 +103,7 @@ def compare(
     threads: int | None = None,
     on_measure: OnMeasure | None = None,
 ) -> Comparison:
-    """Measures a MusicGen checkpoint, each kind of weights in a fresh process, the libraries in turn.
+    """Measures a checkpoint of either family, each kind of weights in a fresh process, the libraries in turn.
 
     Args:
         model: a folder or a name on the Hub; random weights of musicgen-small's sizes unless given (2.3 GB in the
@@ -157,11 +158,11 @@ def decoder_sizes(folder: Path) -> dict[str, Any]:
     """The decoder's configuration, what the file leaves out filled in.
 
     Raises:
-        ConfigError: the checkpoint is no MusicGen.
+        ConfigError: the checkpoint is no MusicGen and no MusicGen Melody.
     """
     config = AutoConfig.from_pretrained(folder)
-    if not isinstance(config, MusicgenConfig):
-        raise ConfigError(f"a model of type {config.model_type!r}", expected="a musicgen checkpoint")
+    if not isinstance(config, MusicCompositeConfig):
+        raise ConfigError(f"a model of type {config.model_type!r}", expected="musicgen or musicgen_melody")
     sizes: dict[str, Any] = config.decoder.to_dict()
     return sizes
 
@@ -184,10 +185,17 @@ def _runs(
     return runs
 
 
+def hears_melodies(decoder: dict[str, Any]) -> bool:
+    """Whether a decoder of that configuration has a melody and a text in front of its columns."""
+    return bool(decoder["model_type"] == MusicgenMelodyDecoderConfig.model_type)
+
+
 def bytes_per_step(decoder: dict[str, Any], kind: str) -> float:
-    """The bytes of weights that a step reads once the keys and values of the text are kept."""
+    """The bytes of weights that a step reads once the keys and values of the conditions are kept."""
     width, inner = decoder["hidden_size"], decoder["ffn_dim"]
-    layer = 6 * width**2 + 2 * width * inner  # four maps of attention over columns, two of attention over the text
+    # four maps of attention over columns, two of attention over the text, unless that stands in front of the columns
+    maps = 4 if hears_melodies(decoder) else 6
+    layer = maps * width**2 + 2 * width * inner
     heads = decoder["num_codebooks"] * decoder["vocab_size"] * width
     layer_bytes, head_bytes = _BYTES[kind]
     return float(decoder["num_hidden_layers"] * layer * layer_bytes + heads * head_bytes)

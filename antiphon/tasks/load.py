@@ -91,6 +91,6 @@ def check_follows_melodies(name_or_dir: str | os.PathLike[str]) -> None:
     Raises:
         ParamError: it is of another kind. CheckpointError: there is no such checkpoint.
     """
-    kind = CheckpointFolder(hub.described(name_or_dir)).model_type()
-    if kind in _COMPOSED_BY and kind != "musicgen_melody":
+    model_type = CheckpointFolder(hub.described(name_or_dir)).model_type()
+    if model_type in _COMPOSED_BY and model_type != "musicgen_melody":
         raise follows_none(f"{os.fspath(name_or_dir)!r}")

@@ -16,9 +16,14 @@ SCRIPT = '''
 import json, sys, time
 
 import torch
-from LIBRARY import MusicgenForConditionalGeneration
+import LIBRARY as library
 
 asked = json.loads(sys.argv[1])
+name = {
+    "musicgen": "MusicgenForConditionalGeneration",
+    "musicgen_melody": "MusicgenMelodyForConditionalGeneration",
+}[library.AutoConfig.from_pretrained(asked["model"]).model_type]
+model_class = getattr(library, name)  # imported before anything is timed
 
 
 def memory_mib(name):
@@ -43,7 +48,7 @@ def forget_peak():
 torch.set_num_threads(asked["threads"])
 torch.manual_seed(0)
 begun = time.perf_counter()
-model = MusicgenForConditionalGeneration.from_pretrained(asked["model"], **asked["loading"])
+model = model_class.from_pretrained(asked["model"], **asked["loading"])
 found = {"load_s": time.perf_counter() - begun}
 codec = model.config.audio_encoder
 tokens = torch.randint(3, model.config.text_encoder.vocab_size, (1, 16))
@@ -55,6 +60,9 @@ call = {
     "guidance_scale": 3.0,
     **asked["calling"],
 }
+if hasattr(model.config, "chroma_length"):  # a melody: what it is changes no cost
+    pitches = torch.randint(model.config.num_chroma, (1, model.config.chroma_length))
+    call["input_features"] = torch.nn.functional.one_hot(pitches, model.config.num_chroma).to(model.dtype)
 if asked["steps"]:
     model.generate(**call, max_new_tokens=8)  # pays for what is made once
     decode, decoding = model.audio_encoder.decode, []

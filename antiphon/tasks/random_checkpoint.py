@@ -1,4 +1,4 @@
-"""A checkpoint of musicgen-small's published sizes with random weights: what a step costs does not depend on them."""
+"""Checkpoints of published sizes with random weights: what a step costs does not depend on them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,44 @@ from pathlib import Path
 
 import torch
 
+from antiphon.models import registry
 from antiphon.models.configuration import CONFIG_NAME
 from antiphon.models.encodec import EncodecConfig
-from antiphon.models.musicgen import MusicgenForConditionalGeneration
-from antiphon.models.musicgen_config import MusicgenConfig, MusicgenDecoderConfig
+from antiphon.models.musicgen_config import MusicCompositeConfig, MusicgenConfig, MusicgenDecoderConfig
+from antiphon.models.musicgen_melody_config import MusicgenMelodyConfig, MusicgenMelodyDecoderConfig
 from antiphon.models.t5 import T5Config
 
 
 def published_small() -> MusicgenConfig:
     """The configuration of ``facebook/musicgen-small``: 587 million parameters."""
-    return MusicgenConfig(
-        text_encoder=T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12),
-        audio_encoder=EncodecConfig(
-            sampling_rate=32_000,
-            target_bandwidths=[2.2],
-            num_filters=64,
-            upsampling_ratios=[8, 5, 4, 4],
-            codebook_size=2048,
-            use_causal_conv=False,
-            use_conv_shortcut=False,
-        ),
-        decoder=MusicgenDecoderConfig(),
+    return MusicgenConfig(text_encoder=_text_encoder(), audio_encoder=_codec(), decoder=MusicgenDecoderConfig())
+
+
+def published_melody(layers: int = 48) -> MusicgenMelodyConfig:
+    """The configuration of ``facebook/musicgen-melody``, or of its first ``layers`` layers."""
+    decoder = MusicgenMelodyDecoderConfig(
+        hidden_size=1536, ffn_dim=4 * 1536, num_attention_heads=24, num_hidden_layers=layers
+    )
+    return MusicgenMelodyConfig(text_encoder=_text_encoder(), audio_encoder=_codec(), decoder=decoder)
+
+
+def _text_encoder() -> T5Config:
+    return T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12)
+
+
+def _codec() -> EncodecConfig:
+    return EncodecConfig(
+        sampling_rate=32_000,
+        target_bandwidths=[2.2],
+        num_filters=64,
+        upsampling_ratios=[8, 5, 4, 4],
+        codebook_size=2048,
+        use_causal_conv=False,
+        use_conv_shortcut=False,
     )
 
 
-def write_random(folder: Path, config: MusicgenConfig) -> Path:
+def write_random(folder: Path, config: MusicCompositeConfig) -> Path:
     """Writes a checkpoint with random weights of seed 0 into ``folder``, unless one is there, and gives the folder.
 
     There is no tokenizer in it: whoever measures passes numbers.
@@ -39,7 +52,7 @@ def write_random(folder: Path, config: MusicgenConfig) -> Path:
         return folder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MusicgenForConditionalGeneration(config)
+        model = registry.model_class(config.model_type, "text_to_waveform")(config)
         for codebook in model.audio_encoder.codec.quantizer.codebooks:
             codebook.vectors.normal_()
     start = config.decoder.vocab_size  # the token before the codes

@@ -54,6 +54,12 @@ def test_frames_are_centred_on_every_hop(samples: int) -> None:
     assert chroma(tune()[:samples].expand(2, 3, -1), RATE_HZ).shape == (2, 3, frames, 12)
 
 
+def test_a_short_sound_has_one_sample_of_silence_more_behind_it_if_need_be() -> None:
+    short = tune()[:9001]
+    around = torch.nn.functional.pad(short, (3691, 3692))
+    torch.testing.assert_close(chroma(short, RATE_HZ), chroma(around, RATE_HZ), rtol=0, atol=1e-7)
+
+
 def test_the_blocks_of_a_long_sound_join_without_a_seam() -> None:
     """Frame by frame, as the definition has it: the sound mirrored at its ends, a window, its power, the filters."""
     sound, n_fft, hop = tune(3.0), 512, 64
@@ -94,6 +100,12 @@ def test_F031_silence_and_extremes_have_finite_chroma(sound: torch.Tensor) -> No
 def test_F043_silence_is_the_first_class() -> None:
     assert (chroma(torch.zeros(50000), RATE_HZ) == 0).all()
     assert (strongest(chroma(torch.zeros(50000), RATE_HZ))[:, 0] == 1).all()
+
+
+def test_what_is_nearly_silent_is_not_blown_up_and_keeps_its_class() -> None:
+    whisper = chroma(1e-6 * tone(0), RATE_HZ)
+    assert 0 < whisper.max() < 0.1
+    assert (strongest(whisper).argmax(-1) == 9).all()
 
 
 def test_of_equally_strong_classes_the_first_counts() -> None:

@@ -73,7 +73,7 @@ def test_equal_rates_give_the_sound_itself() -> None:
     assert torch.equal(sinc_resample(sound, 32000, 32000, start=3), sound[3:])
 
 
-@pytest.mark.parametrize("rates", [(384_000, 383_999), (383_999, 1000), (1000, 383_999)])
+@pytest.mark.parametrize("rates", [(383_999, 1000), (1000, 383_999)])
 def test_rates_without_a_common_divisor_take_little_memory(rates: tuple[int, int]) -> None:
     _, outputs, groups = _filters(*rates)
     assert outputs == rates[1]

@@ -42,7 +42,7 @@ def wrong_parameters(function: Any, expected: dict[str, Any]) -> list[str]:
         if name not in have:
             if not (default == "kwargs" and takes_any):
                 wrong.append(name)
-        elif default and default != "kwargs" and have[name].default not in default:
+        elif default and default != "kwargs" and plain(have[name].default) not in default:
             wrong.append(f"{name}={have[name].default!r}, documented {default}")
     return wrong
 
@@ -76,6 +76,13 @@ def test_names_methods_and_arguments_are_the_documented_ones(name: str) -> None:
         assert inspect.ismethod(owner) == bool(expected.get("classmethod")), method
         wrong += [f"{method}: {one}" for one in wrong_parameters(owner, expected["params"])]
     assert wrong == []
+
+
+@pytest.mark.row("R88")
+def test_the_documented_melody_names_are_public() -> None:
+    listed = {name for name in antiphon.__all__ if name.startswith("MusicgenMelody")}
+    parts = ("Config", "DecoderConfig", "FeatureExtractor", "Processor", "Model", "ForCausalLM")
+    assert listed == {f"MusicgenMelody{part}" for part in (*parts, "ForConditionalGeneration")}
 
 
 @pytest.mark.parametrize("name", [n for n, entry in SURFACE.items() if entry["kind"] == "model"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import antiphon
+from antiphon.errors import CheckpointError
 
 from .conftest import Pair
 
@@ -23,13 +24,15 @@ def test_the_processor_of_a_musicgen_checkpoint_is_its_own_class(mono: Pair) -> 
 
 @pytest.mark.row("R110", "E7")
 @pytest.mark.parametrize("name", ["AutoModel", "AutoModelForTextToWaveform"])
-def test_the_model_of_a_musicgen_checkpoint_is_the_composite_and_makes_music(mono: Pair, texts: Any, name: str) -> None:
-    model = getattr(antiphon, name).from_pretrained(mono.folder)
-    assert type(model) is antiphon.MusicgenForConditionalGeneration
+def test_the_model_of_a_musicgen_checkpoint_is_the_composite_and_makes_music(
+    either: Pair, texts: Any, name: str
+) -> None:
+    model = getattr(antiphon, name).from_pretrained(either.folder)
+    assert type(model) is either.kind
     asked = {"do_sample": False, "max_new_tokens": 8}
-    assert torch.equal(model.generate(**texts, **asked), mono.ours.generate(**texts, **asked))
-    built = getattr(antiphon, name).from_config(mono.ours.config)
-    assert type(built) is antiphon.MusicgenForConditionalGeneration
+    assert torch.equal(model.generate(**texts, **asked), either.ours.generate(**texts, **asked))
+    built = getattr(antiphon, name).from_config(either.ours.config)
+    assert type(built) is either.kind
 
 
 @pytest.mark.row("R110")
@@ -66,3 +69,9 @@ def test_an_auto_name_is_not_constructed_and_an_unknown_type_names_the_known(tmp
         antiphon.AutoModel.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="causal_lm"):
         antiphon.AutoModelForCausalLM.from_config(antiphon.EncodecConfig())
+
+
+@pytest.mark.parametrize("name", ["AutoConfig", "AutoModel", "AutoModelForTextToWaveform"])
+def test_a_folder_without_a_configuration_is_told_by_what_is_missing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        getattr(antiphon, name).from_pretrained(tmp_path)

@@ -13,7 +13,8 @@ import transformers
 import antiphon
 from antiphon.errors import ConfigError
 
-NAMES = ["MusicgenDecoderConfig", "EncodecConfig", "T5Config"]
+NAMES = ["MusicgenDecoderConfig", "MusicgenMelodyDecoderConfig", "EncodecConfig", "T5Config"]
+FAMILIES = ["Musicgen", "MusicgenMelody"]
 
 
 @pytest.mark.row("R38", "R111")
@@ -26,21 +27,30 @@ def test_defaults_are_the_references(name: str) -> None:
 
 
 @pytest.mark.row("R38")
-def test_the_composites_defaults_are_those_of_its_parts() -> None:
-    config = antiphon.MusicgenConfig()
-    assert config.decoder == antiphon.MusicgenDecoderConfig()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_composites_defaults_are_those_of_its_parts(family: str) -> None:
+    config = getattr(antiphon, f"{family}Config")()
+    assert config.decoder == getattr(antiphon, f"{family}DecoderConfig")()
     assert config.text_encoder == antiphon.T5Config()
     assert config.audio_encoder == antiphon.EncodecConfig()
     assert config.is_encoder_decoder
 
 
+@pytest.mark.row("R38", "R61")
+def test_a_melody_has_twelve_notes_and_235_frames() -> None:
+    ours, theirs = antiphon.MusicgenMelodyConfig(), transformers.MusicgenMelodyConfig()
+    assert (ours.num_chroma, ours.chroma_length) == (theirs.num_chroma, theirs.chroma_length) == (12, 235)
+    assert (ours.model_type, ours.decoder.model_type) == (theirs.model_type, theirs.decoder.model_type)
+
+
 @pytest.mark.row("R39")
-def test_the_token_after_the_codes_has_an_embedding_and_no_logit() -> None:
-    config = antiphon.MusicgenDecoderConfig(
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_token_after_the_codes_has_an_embedding_and_no_logit(family: str) -> None:
+    config = getattr(antiphon, f"{family}DecoderConfig")(
         hidden_size=8, ffn_dim=8, num_hidden_layers=1, num_attention_heads=1, num_codebooks=2
     )
     assert config.pad_token_id == config.bos_token_id == config.vocab_size == 2048
-    model = antiphon.MusicgenForCausalLM(config).eval()
+    model = getattr(antiphon, f"{family}ForCausalLM")(config).eval()
     state = model.state_dict()
     assert state["model.decoder.embed_tokens.0.weight"].shape == (2049, 8)
     assert state["lm_heads.1.weight"].shape == (2048, 8)
@@ -48,19 +58,21 @@ def test_the_token_after_the_codes_has_an_embedding_and_no_logit() -> None:
 
 
 @pytest.mark.row("R11")
-def test_more_than_two_audio_channels_are_refused() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_more_than_two_audio_channels_are_refused(family: str) -> None:
     with pytest.raises(ValueError, match="1 \\(mono\\) or 2 \\(stereo\\)"):
-        antiphon.MusicgenDecoderConfig(audio_channels=3)
+        getattr(antiphon, f"{family}DecoderConfig")(audio_channels=3)
 
 
 @pytest.mark.row("R44")
-def test_is_decoder_and_add_cross_attention_are_kept_and_change_nothing() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_is_decoder_and_add_cross_attention_are_kept_and_change_nothing(family: str) -> None:
+    settings, model = getattr(antiphon, f"{family}DecoderConfig"), getattr(antiphon, f"{family}ForCausalLM")
     sizes = {"hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 16}
-    config = antiphon.MusicgenDecoderConfig(**sizes, is_decoder=True, add_cross_attention=True)
+    config = settings(**sizes, is_decoder=True, add_cross_attention=True)
     assert (config.is_decoder, config.add_cross_attention) == (True, True)
     assert (config.to_dict()["is_decoder"], config.to_dict()["add_cross_attention"]) == (True, True)
-    with_flags = antiphon.MusicgenForCausalLM(config).state_dict()
-    without = antiphon.MusicgenForCausalLM(antiphon.MusicgenDecoderConfig(**sizes)).state_dict()
+    with_flags, without = model(config).state_dict(), model(settings(**sizes)).state_dict()
     assert {n: t.shape for n, t in with_flags.items()} == {n: t.shape for n, t in without.items()}
 
 
@@ -75,7 +87,7 @@ def test_a_configuration_unpacks_like_a_mapping() -> None:
 
 
 @pytest.mark.row("R48")
-@pytest.mark.parametrize("name", [*NAMES, "MusicgenConfig"])
+@pytest.mark.parametrize("name", [*NAMES, "MusicgenConfig", "MusicgenMelodyConfig"])
 def test_files_keep_every_value_and_what_is_unknown(name: str, tmp_path: Path) -> None:
     cls = getattr(antiphon, name)
     config = cls(return_dict=False, output_hidden_states=True, made_up={"a": [1]})
@@ -118,9 +130,11 @@ def test_fields_are_taken_by_position_and_overridden_at_loading(tmp_path: Path) 
     assert unused == {"nonsense": 1}
 
 
-def test_the_section_of_a_composites_file_is_found(tmp_path: Path) -> None:
-    antiphon.MusicgenConfig(decoder={"hidden_size": 64, "num_attention_heads": 2}).save_pretrained(tmp_path)
-    assert antiphon.MusicgenDecoderConfig.from_pretrained(tmp_path).hidden_size == 64
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_section_of_a_composites_file_is_found(family: str, tmp_path: Path) -> None:
+    composite = getattr(antiphon, f"{family}Config")
+    composite(decoder={"hidden_size": 64, "num_attention_heads": 2}).save_pretrained(tmp_path)
+    assert getattr(antiphon, f"{family}DecoderConfig").from_pretrained(tmp_path).hidden_size == 64
     assert antiphon.T5Config.from_pretrained(tmp_path) == antiphon.T5Config()
 
 
@@ -147,6 +161,11 @@ def test_sub_configurations_may_be_dicts_and_make_a_composite() -> None:
         ("EncodecConfig", {"target_bandwidths": [0]}),
         ("T5Config", {"feed_forward_proj": "three-part-name"}),
         ("MusicgenConfig", {"decoder": 5}),
+        ("MusicgenMelodyDecoderConfig", {"num_codebooks": 3, "audio_channels": 2}),
+        ("MusicgenMelodyConfig", {"chroma_length": 0}),
+        ("MusicgenMelodyConfig", {"chroma_length": 2.5}),
+        ("MusicgenMelodyConfig", {"num_chroma": -1}),
+        ("MusicgenMelodyConfig", {"num_chroma": float("nan")}),
         ("MusicgenConfig", {"model_type": "t5"}),
     ],
 )

@@ -33,6 +33,22 @@ def processor(folder: Path) -> Any:
     return antiphon.AutoProcessor.from_pretrained(folder)
 
 
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """A small random model that takes what the processor gives."""
+    torch.manual_seed(0)
+    decoder: dict[str, Any] = {"vocab_size": tiny.CODES, "hidden_size": 16, "ffn_dim": 32, "num_hidden_layers": 1}
+    decoder |= {"num_attention_heads": 2, "pad_token_id": tiny.CODES, "bos_token_id": tiny.CODES}
+    config = antiphon.MusicgenMelodyConfig(
+        text_encoder=antiphon.T5Config(vocab_size=100, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2),
+        audio_encoder=antiphon.EncodecConfig(**tiny.encodec_config().to_dict()),
+        decoder=antiphon.MusicgenMelodyDecoderConfig(**decoder),
+    )
+    model = antiphon.MusicgenMelodyForConditionalGeneration(config).eval()
+    model.generation_config.update(decoder_start_token_id=tiny.CODES, pad_token_id=tiny.CODES, bos_token_id=tiny.CODES)
+    return model
+
+
 def hum(samples: int, *, hertz: float = 440) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(samples) / RATE_HZ)).astype(np.float32)
 
@@ -79,6 +95,22 @@ def test_texts_alone_and_melodies_alone_give_their_part_only(processor: Any, ten
     same(processor([hum(20_000)], sampling_rate=RATE_HZ, return_tensors=tensors), sounds)
 
 
+@pytest.mark.row("R50")
+def test_the_features_are_what_the_models_projection_is_fed(processor: Any, model: Any) -> None:
+    inputs = processor(audio=hum(40_000), sampling_rate=RATE_HZ, text=["pop"], return_tensors="pt")
+    fed: list[torch.Tensor] = []
+    hook = model.audio_enc_to_dec_proj.register_forward_pre_hook(lambda module, given: fed.append(given[0]))
+    output = model(**inputs, decoder_input_ids=torch.full((4, 1), tiny.CODES))
+    hook.remove()
+    chroma_length = model.config.chroma_length
+    assert model.audio_enc_to_dec_proj.in_features == inputs["input_features"].shape[-1] == 12
+    # however the model tiles, before the projection or behind it, the frames are those of the melody
+    classes = inputs["input_features"][0].argmax(-1)
+    seen = fed[0][0].argmax(-1)
+    assert torch.equal(seen, classes.repeat(len(seen) // len(classes) + 1)[: len(seen)])
+    assert output.encoder_hidden_states.shape[1] == chroma_length + inputs["input_ids"].shape[1]
+
+
 def test_independent_rows_reach_the_features(processor: Any) -> None:
     sounds = [hum(60_000), hum(20_000)]
     batch = processor(audio=sounds, sampling_rate=RATE_HZ, text=TEXTS, padding=True, independent_rows=True)
@@ -116,6 +148,14 @@ def test_unconditional_inputs_are_empty_texts_that_are_masked_out(processor: Any
     assert inputs["input_ids"].tolist() == empty
     assert inputs["attention_mask"].tolist() == [[0] * len(empty[0])] * 3
     assert processor.get_unconditional_inputs()["input_ids"].shape[0] == 1
+
+
+@pytest.mark.row("R25", "R26")
+def test_a_model_makes_music_from_unconditional_inputs(processor: Any, model: Any) -> None:
+    inputs = processor.get_unconditional_inputs(num_samples=2)
+    music = model.generate(**inputs, max_new_tokens=8, do_sample=True, seed=1, return_dict_in_generate=True)
+    assert music.sequences.shape == (2, 1, 5 * tiny.HOP) and torch.isfinite(music.sequences).all()
+    assert not torch.equal(*music.audio_codes), "each piece has a seed of its own"
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, "2", None])

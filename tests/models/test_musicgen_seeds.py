@@ -24,15 +24,15 @@ def codes_of(pair: Pair, prompts: list[str], model: Any = None, **settings: Any)
 
 
 @pytest.mark.parametrize("sampling", [True, False])
-def test_an_item_of_200_steps_does_not_depend_on_batch_order_or_neighbours(mono: Pair, sampling: bool) -> None:
+def test_an_item_of_200_steps_does_not_depend_on_batch_order_or_neighbours(either: Pair, sampling: bool) -> None:
     settings = {"do_sample": sampling, "max_new_tokens": 200}
-    batch = codes_of(mono, PROMPTS, seed=[5, 6, 7, 8], **settings)
+    batch = codes_of(either, PROMPTS, seed=[5, 6, 7, 8], **settings)
     assert batch.shape == (4, 4, 197)
     for number, prompt in enumerate(PROMPTS):
-        assert torch.equal(batch[number], codes_of(mono, [prompt], seed=[5 + number], **settings)[0])
-    swapped = codes_of(mono, PROMPTS[::-1], seed=[8, 7, 6, 5], **settings)
+        assert torch.equal(batch[number], codes_of(either, [prompt], seed=[5 + number], **settings)[0])
+    swapped = codes_of(either, PROMPTS[::-1], seed=[8, 7, 6, 5], **settings)
     assert torch.equal(swapped.flip(0), batch)
-    pair = codes_of(mono, [PROMPTS[2], PROMPTS[1]], seed=[7, 6], **settings)
+    pair = codes_of(either, [PROMPTS[2], PROMPTS[1]], seed=[7, 6], **settings)
     assert torch.equal(pair, batch[[2, 1]])
 
 
@@ -47,25 +47,25 @@ def test_in_double_precision_1500_steps_do_not_depend_on_the_batch(tmp_path: Any
     assert torch.equal(both[1], codes_of(mono, PROMPTS[1:2], seed=[2], **settings)[0])
 
 
-def test_a_plain_seed_numbers_the_items_and_is_reported(mono: Pair) -> None:
-    inputs = mono.processor(text=PROMPTS, padding=True, return_tensors="pt")
+def test_a_plain_seed_numbers_the_items_and_is_reported(either: Pair) -> None:
+    inputs = either.processor(text=PROMPTS, padding=True, return_tensors="pt")
     asked = {"max_new_tokens": 12, "return_dict_in_generate": True, "do_sample": True}
-    out = mono.ours.generate(**inputs, **asked, seed=5)
+    out = either.ours.generate(**inputs, **asked, seed=5)
     assert out.seeds == [5, 6, 7, 8]
-    assert torch.equal(out.audio_codes, mono.ours.generate(**inputs, **asked, seed=[5, 6, 7, 8]).audio_codes)
-    drawn = mono.ours.generate(**inputs, **asked)
+    assert torch.equal(out.audio_codes, either.ours.generate(**inputs, **asked, seed=[5, 6, 7, 8]).audio_codes)
+    drawn = either.ours.generate(**inputs, **asked)
     assert len(set(drawn.seeds)) == 4
-    assert torch.equal(drawn.audio_codes, mono.ours.generate(**inputs, **asked, seed=drawn.seeds).audio_codes)
+    assert torch.equal(drawn.audio_codes, either.ours.generate(**inputs, **asked, seed=drawn.seeds).audio_codes)
 
 
-def test_two_prompts_with_one_seed_give_different_codes_and_one_prompt_the_same(mono: Pair) -> None:
-    codes = codes_of(mono, [PROMPTS[0], PROMPTS[1], PROMPTS[0]], seed=[3, 3, 3])
+def test_two_prompts_with_one_seed_give_different_codes_and_one_prompt_the_same(either: Pair) -> None:
+    codes = codes_of(either, [PROMPTS[0], PROMPTS[1], PROMPTS[0]], seed=[3, 3, 3])
     assert torch.equal(codes[0], codes[2])
     assert float((codes[0] != codes[1]).float().mean()) > 0.3
 
 
-def test_seeds_of_one_prompt_give_different_codes(mono: Pair) -> None:
-    codes = codes_of(mono, [PROMPTS[0]] * 2, seed=[3, 4])
+def test_seeds_of_one_prompt_give_different_codes(either: Pair) -> None:
+    codes = codes_of(either, [PROMPTS[0]] * 2, seed=[3, 4])
     assert float((codes[0] != codes[1]).float().mean()) > 0.3
 
 
@@ -128,14 +128,14 @@ def test_without_independent_rows_the_pads_of_a_neighbour_are_felt_as_in_the_ref
 
 
 @pytest.mark.parametrize("sampling", [True, False])
-def test_batch_invariant_items_equal_those_alone_bit_for_bit(mono: Pair, sampling: bool) -> None:
-    inputs = mono.processor(text=PROMPTS[:2], padding=True, return_tensors="pt")
+def test_batch_invariant_items_equal_those_alone_bit_for_bit(either: Pair, sampling: bool) -> None:
+    inputs = either.processor(text=PROMPTS[:2], padding=True, return_tensors="pt")
     asked = {"do_sample": sampling, "max_new_tokens": 30, "batch_invariant": True}
-    both = mono.ours.generate(**inputs, **asked, seed=[1, 2])
+    both = either.ours.generate(**inputs, **asked, seed=[1, 2])
     for number in (0, 1):
-        alone = mono.processor(text=PROMPTS[number : number + 1], padding=True, return_tensors="pt")
-        assert torch.equal(both[number], mono.ours.generate(**alone, **asked, seed=[1 + number])[0])
-    out = mono.ours.generate(**inputs, **asked, seed=[1, 2], return_dict_in_generate=True)
+        alone = either.processor(text=PROMPTS[number : number + 1], padding=True, return_tensors="pt")
+        assert torch.equal(both[number], either.ours.generate(**alone, **asked, seed=[1 + number])[0])
+    out = either.ours.generate(**inputs, **asked, seed=[1, 2], return_dict_in_generate=True)
     assert torch.equal(out.sequences, both)
     assert out.seeds == ([1, 2] if sampling else None)
 

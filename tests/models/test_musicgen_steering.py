@@ -14,9 +14,9 @@ from .same_music import ASK, GREEDY, assert_same_music, complete_generation_conf
 from .tiny_musicgen import CODES, HOP, column_ids
 
 
-def test_without_a_cache_the_same_codes_come_out(mono: Pair, texts: Any) -> None:
-    one = mono.ours.generate(**texts, **GREEDY, **ASK).audio_codes
-    assert torch.equal(one, mono.ours.generate(**texts, **GREEDY, **ASK, use_cache=False).audio_codes)
+def test_without_a_cache_the_same_codes_come_out(either: Pair, texts: Any) -> None:
+    one = either.ours.generate(**texts, **GREEDY, **ASK).audio_codes
+    assert torch.equal(one, either.ours.generate(**texts, **GREEDY, **ASK, use_cache=False).audio_codes)
 
 
 class Listener:
@@ -32,22 +32,22 @@ class Listener:
         self.got.append("end")
 
 
-def test_a_streamer_of_the_decoder_hears_what_the_references_hears(mono: Pair) -> None:
+def test_a_streamer_of_the_decoder_hears_what_the_references_hears(either: Pair) -> None:
     ids = column_ids(2, 1)
     asked = {"inputs": ids, "attention_mask": torch.ones(2, 1), "do_sample": False, "max_new_tokens": 8}
     theirs, ours = Listener(), Listener()
-    complete_generation_config(mono.theirs.decoder)
-    mono.theirs.decoder.generate(**asked, streamer=theirs)
-    mono.ours.decoder.generate(**asked, streamer=ours)
+    complete_generation_config(either.theirs.decoder)
+    either.theirs.decoder.generate(**asked, streamer=theirs)
+    either.ours.decoder.generate(**asked, streamer=ours)
     assert len(ours.got) == len(theirs.got) == 1 + 8 + 1
     assert ours.got[-1] == theirs.got[-1] == "end"
     assert all(torch.equal(a, b) for a, b in zip(ours.got[:-1], theirs.got[:-1], strict=True))
 
 
-def test_a_streamer_of_the_composite_hears_the_prompt_every_step_and_the_end(mono: Pair, texts: Any) -> None:
+def test_a_streamer_of_the_composite_hears_the_prompt_every_step_and_the_end(either: Pair, texts: Any) -> None:
     listener = Listener()
     columns: list[torch.Tensor] = []
-    out = mono.ours.generate(
+    out = either.ours.generate(
         **texts, **GREEDY, **ASK, streamer=listener, on_column=lambda column: columns.append(column.clone())
     )
     assert listener.got[0].shape == (8, 1)
@@ -59,7 +59,7 @@ def test_a_streamer_of_the_composite_hears_the_prompt_every_step_and_the_end(mon
         assert torch.equal(torch.stack(columns, dim=-1)[:, book, book : book + 13], out.audio_codes[:, book])
 
 
-def test_callables_see_ids_and_joined_scores_of_every_codebook(mono: Pair, texts: Any) -> None:
+def test_callables_see_ids_and_joined_scores_of_every_codebook(either: Pair, texts: Any) -> None:
     seen: list[tuple[Any, Any]] = []
 
     def processor(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_callables_see_ids_and_joined_scores_of_every_codebook(mono: Pair, texts
         def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> bool:
             return input_ids.shape[1] >= 12
 
-    out = mono.ours.generate(
+    out = either.ours.generate(
         **texts,
         **{**GREEDY, "max_new_tokens": 20},
         **ASK,
@@ -90,15 +90,15 @@ def test_max_time_ends_after_the_step_in_which_it_ran_out(mono: Pair, texts: Any
     assert out.sequences.shape == (2, 1, 0)  # no frame was whole yet
 
 
-def test_an_end_token_ends_each_item_at_its_frame(mono: Pair, texts: Any) -> None:
-    whole = mono.ours.generate(**texts, **GREEDY, **ASK)
+def test_an_end_token_ends_each_item_at_its_frame(either: Pair, texts: Any) -> None:
+    whole = either.ours.generate(**texts, **GREEDY, **ASK)
     codes = whole.audio_codes
     late = [t for frame in range(4, 13) for t in codes[0, :, frame].tolist() if not (codes[0, :, :frame] == t).any()]
     for end in (late[0], int(codes[0, 0, 0])):
         first = [int((item == end).any(dim=0).float().argmax()) if (item == end).any() else 13 for item in codes]
         assert first[0] >= 4 or end == codes[0, 0, 0]
         for eos in (end, [end, CODES + 7]):
-            out = mono.ours.generate(**texts, **GREEDY, **ASK, eos_token_id=eos)
+            out = either.ours.generate(**texts, **GREEDY, **ASK, eos_token_id=eos)
             assert out.audio_lengths == [n * HOP for n in first]
             assert not out.sequences[0, :, first[0] * HOP :].any()
 
@@ -114,26 +114,26 @@ def test_an_end_token_ends_each_item_at_its_frame(mono: Pair, texts: Any) -> Non
     ],
 )
 def test_settings_that_forbid_tokens_give_the_references_codes_without_guidance(
-    mono: Pair, texts: Any, setting: dict[str, Any]
+    either: Pair, texts: Any, setting: dict[str, Any]
 ) -> None:
-    plain = mono.ours.generate(**texts, **{**GREEDY, "guidance_scale": 1.0}, **ASK).audio_codes
-    _, ours = assert_same_music(mono, **texts, guidance_scale=1.0, **setting)
+    plain = either.ours.generate(**texts, **{**GREEDY, "guidance_scale": 1.0}, **ASK).audio_codes
+    _, ours = assert_same_music(either, **texts, guidance_scale=1.0, **setting)
     if setting != {"bad_words_ids": [[3], [5]]}:
         assert not torch.equal(plain, ours.audio_codes)
 
 
 @pytest.mark.parametrize("setting", [{"repetition_penalty": 1.7}, {"no_repeat_ngram_size": 2}, {"min_new_tokens": 4}])
-def test_settings_that_forbid_tokens_work_with_guidance(mono: Pair, texts: Any, setting: dict[str, Any]) -> None:
-    out = mono.ours.generate(**texts, **GREEDY, **ASK, **setting)
+def test_settings_that_forbid_tokens_work_with_guidance(either: Pair, texts: Any, setting: dict[str, Any]) -> None:
+    out = either.ours.generate(**texts, **GREEDY, **ASK, **setting)
     assert out.audio_codes.shape == (2, 4, 13)
 
 
 @pytest.mark.parametrize(
     "off", [{"temperature": 0.0}, {"top_k": 1}, {"temperature": 1e-4}, {"top_p": 1e-6}, {"min_p": 1.0}]
 )
-def test_samplers_at_their_end_are_greedy(mono: Pair, texts: Any, off: dict[str, Any]) -> None:
-    greedy = mono.ours.generate(**texts, **GREEDY, **ASK).audio_codes
-    sampled = mono.ours.generate(**texts, **{**GREEDY, "do_sample": True}, **ASK, seed=4, **off).audio_codes
+def test_samplers_at_their_end_are_greedy(either: Pair, texts: Any, off: dict[str, Any]) -> None:
+    greedy = either.ours.generate(**texts, **GREEDY, **ASK).audio_codes
+    sampled = either.ours.generate(**texts, **{**GREEDY, "do_sample": True}, **ASK, seed=4, **off).audio_codes
     assert torch.equal(greedy, sampled)
 
 

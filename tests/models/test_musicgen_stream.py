@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import antiphon
 from antiphon.errors import NumericError, ParamError, ParamTypeError
 
-from .conftest import Pair
+from .conftest import ALL, Pair
 from .tiny_musicgen import HOP, distance
 
 SAMPLED = {"do_sample": True, "guidance_scale": 3.0, "seed": 4, "independent_rows": True}
@@ -27,7 +27,7 @@ def joined(pieces: Any) -> torch.Tensor:
     return torch.cat(list(pieces), dim=-1)
 
 
-@pytest.mark.parametrize("pair", ["mono", "stereo"])
+@pytest.mark.parametrize("pair", ALL)
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames=st.integers(1, 60), samples=st.integers(1, 40_000))
 def test_any_pieces_in_a_row_are_what_generate_gives(
@@ -43,33 +43,35 @@ def test_any_pieces_in_a_row_are_what_generate_gives(
 
 
 @pytest.mark.parametrize("chunk_seconds", [0.05, 0.3, 10])
-def test_windows_are_streamed_as_they_slide(mono: Pair, texts: Any, chunk_seconds: float) -> None:
+def test_windows_are_streamed_as_they_slide(either: Pair, texts: Any, chunk_seconds: float) -> None:
     asked = {**texts, **SAMPLED, "max_new_tokens": 90 + DELAY, "window_seconds": 0.5, "stride_seconds": 0.3}
-    assert distance(joined(mono.ours.stream(**asked, chunk_seconds=chunk_seconds)), mono.ours.generate(**asked)) < 1e-5
+    assert (
+        distance(joined(either.ours.stream(**asked, chunk_seconds=chunk_seconds)), either.ours.generate(**asked)) < 1e-5
+    )
 
 
 @pytest.mark.parametrize("independent", [True, False])
-def test_prompts_of_different_lengths_are_streamed_behind_their_silence(mono: Pair, independent: bool) -> None:
+def test_prompts_of_different_lengths_are_streamed_behind_their_silence(either: Pair, independent: bool) -> None:
     sounds = torch.randn(2, 1, 640 * 9)
     mask = torch.ones(2, 640 * 9, dtype=torch.long)
     mask[0, : 640 * 4 + 100] = 0
     asked = {"input_values": sounds, "padding_mask": mask, **SAMPLED, "max_new_tokens": 20}
     asked["independent_rows"] = independent
-    assert distance(joined(mono.ours.stream(**asked, chunk_seconds=0.1)), mono.ours.generate(**asked)) < 1e-5
+    assert distance(joined(either.ours.stream(**asked, chunk_seconds=0.1)), either.ours.generate(**asked)) < 1e-5
 
 
-def test_several_sequences_for_a_text_are_streamed_side_by_side(mono: Pair, texts: Any) -> None:
+def test_several_sequences_for_a_text_are_streamed_side_by_side(either: Pair, texts: Any) -> None:
     asked = {**texts, **SAMPLED, "max_new_tokens": 30, "num_return_sequences": 2}
-    pieces = joined(mono.ours.stream(**asked, chunk_seconds=0.2))
+    pieces = joined(either.ours.stream(**asked, chunk_seconds=0.2))
     assert pieces.shape[0] == 4
-    assert distance(pieces, mono.ours.generate(**asked)) < 1e-5
+    assert distance(pieces, either.ours.generate(**asked)) < 1e-5
 
 
-def test_items_that_end_early_are_streamed_to_their_end(mono: Pair, texts: Any) -> None:
+def test_items_that_end_early_are_streamed_to_their_end(either: Pair, texts: Any) -> None:
     asked = {**texts, **SAMPLED, "max_new_tokens": 100, "eos_token_id": [3, 4, 5]}
-    whole = mono.ours.generate(**asked)
+    whole = either.ours.generate(**asked)
     assert whole.shape[-1] < 97 * HOP
-    assert distance(joined(mono.ours.stream(**asked, chunk_seconds=0.1)), whole) < 1e-5
+    assert distance(joined(either.ours.stream(**asked, chunk_seconds=0.1)), whole) < 1e-5
 
 
 def test_the_first_second_comes_after_at_most_75_steps(mono: Pair, texts: Any) -> None:
@@ -115,16 +117,16 @@ def test_F067_closing_early_frees_cache_and_state(mono: Pair, texts: Any, monkey
     assert next(stream, None) is None
 
 
-def test_F067_a_raising_callable_ends_the_stream_once_and_the_model_goes_on(mono: Pair, texts: Any) -> None:
+def test_F067_a_raising_callable_ends_the_stream_once_and_the_model_goes_on(either: Pair, texts: Any) -> None:
     def fail(column: Any) -> None:
         raise LookupError("heard enough")
 
-    stream = mono.ours.stream(**texts, **SAMPLED, max_new_tokens=50, on_column=fail)
+    stream = either.ours.stream(**texts, **SAMPLED, max_new_tokens=50, on_column=fail)
     with pytest.raises(LookupError, match="heard enough"):
         next(stream)
     assert next(stream, None) is None
     asked = {**texts, **SAMPLED, "max_new_tokens": 30}
-    assert distance(joined(mono.ours.stream(**asked)), mono.ours.generate(**asked)) < 1e-5
+    assert distance(joined(either.ours.stream(**asked)), either.ours.generate(**asked)) < 1e-5
 
 
 def test_F067_a_reader_that_pauses_loses_nothing_while_others_generate(mono: Pair, texts: Any) -> None:
@@ -155,12 +157,12 @@ def test_F065_streams_in_two_threads_do_not_mix(mono: Pair, texts: Any) -> None:
         assert distance(found[seed], whole) < 1e-5
 
 
-def test_two_streams_read_in_turn_do_not_mix(mono: Pair, texts: Any) -> None:
+def test_two_streams_read_in_turn_do_not_mix(either: Pair, texts: Any) -> None:
     asked = [{**texts, **SAMPLED, "seed": seed, "max_new_tokens": 60} for seed in (1, 2)]
-    streams = [mono.ours.stream(**one, chunk_seconds=0.2) for one in asked]
+    streams = [either.ours.stream(**one, chunk_seconds=0.2) for one in asked]
     pieces = list(zip(*streams, strict=True))
     for number, one in enumerate(asked):
-        assert distance(joined(pair[number] for pair in pieces), mono.ours.generate(**one)) < 1e-5
+        assert distance(joined(pair[number] for pair in pieces), either.ours.generate(**one)) < 1e-5
 
 
 def test_no_graph_is_kept_and_gradients_stay_as_the_caller_had_them(mono: Pair, texts: Any) -> None:
@@ -190,12 +192,12 @@ def test_a_piece_has_at_least_a_sample(mono: Pair, texts: Any, chunk_seconds: An
         mono.ours.stream(**texts, max_new_tokens=20, chunk_seconds=chunk_seconds)
 
 
-def test_errors_come_with_the_call_not_with_the_first_piece(mono: Pair, texts: Any) -> None:
+def test_errors_come_with_the_call_not_with_the_first_piece(either: Pair, texts: Any) -> None:
     with pytest.raises(ParamTypeError, match="temprature"):
-        mono.ours.stream(**texts, temprature=1.0)
+        either.ours.stream(**texts, temprature=1.0)
     for refused in ({"batch_invariant": True}, {"return_dict_in_generate": True}, {"num_beams": 4}):
         with pytest.raises(ParamError, match=next(iter(refused))):
-            mono.ours.stream(**texts, max_new_tokens=20, **refused)
+            either.ours.stream(**texts, max_new_tokens=20, **refused)
 
 
 def test_F068_numbers_that_are_not_finite_end_the_stream(mono: Pair, texts: Any) -> None:

@@ -50,8 +50,28 @@ def fill_codebooks(codec: Any) -> None:
                 buffer.normal_()
 
 
-def musicgen(channels: int = 1, *, seed: int = 0, text: dict[str, Any] | None = None, **decoder: Any) -> Any:
-    """A composite of the oracle whose logits are spread, so that greedy choices are no ties."""
+def musicgen(channels: int = 1, **settings: Any) -> Any:
+    """A MusicGen of the oracle; settings as ``composite`` takes them."""
+    return composite(
+        transformers.MusicgenForConditionalGeneration, transformers.MusicgenDecoderConfig, channels, **settings
+    )
+
+
+def composite(
+    model_class: Any,
+    decoder_class: Any,
+    channels: int,
+    *,
+    seed: int = 0,
+    text: dict[str, Any] | None = None,
+    fields: dict[str, Any] | None = None,
+    **decoder: Any,
+) -> Any:
+    """A composite of the oracle whose logits are spread, so that greedy choices are no ties.
+
+    ``text``, ``fields`` and ``decoder`` are fields of the text encoder's, the composite's and the decoder's
+    configuration.
+    """
     torch.manual_seed(seed)
     text_config = {"vocab_size": 100, "d_model": 24, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
     settings: dict[str, Any] = {
@@ -65,12 +85,13 @@ def musicgen(channels: int = 1, *, seed: int = 0, text: dict[str, Any] | None = 
         "pad_token_id": CODES,
         "bos_token_id": CODES,
     }
-    config = transformers.MusicgenConfig(
+    config = model_class.config_class(
         text_encoder=transformers.T5Config(**{**text_config, **(text or {})}),
         audio_encoder=encodec_config(),
-        decoder=transformers.MusicgenDecoderConfig(**{**settings, **decoder}),
+        decoder=decoder_class(**{**settings, **decoder}),
+        **(fields or {}),
     )
-    model = transformers.MusicgenForConditionalGeneration(config).eval()
+    model = model_class(config).eval()
     spread(model)
     fill_codebooks(model.audio_encoder)
     model.generation_config.update(

@@ -22,11 +22,13 @@ def tune(name: str | None) -> np.ndarray:
     """A melody (N,) float32 by the formula that the golden was made with; one sample of silence for none."""
     if name is None:
         return np.zeros(1, np.float32)
-    seconds, note_s, notes = FACTS["tunes"][name]
+    seconds, note_s, notes, levels = FACTS["tunes"][name]
     time = np.arange(round(seconds * FACTS["rate_hz"])) / FACTS["rate_hz"]
-    pitches = np.array(notes, dtype=np.float64)[(time / note_s).astype(int) % len(notes)]
+    number = (time / note_s).astype(int)
+    pitches = np.array(notes, dtype=np.float64)[number % len(notes)]
     turns = 2 * math.pi * 440 * 2 ** ((pitches - 69) / 12) * time
-    return np.float32(0.3 * np.sin(turns) + 0.1 * np.sin(2 * turns))
+    waves = 0.3 * np.sin(turns) + 0.1 * np.sin(2 * turns)
+    return np.float32(waves * np.array(levels)[number % len(levels)])
 
 
 def text_inputs(model: Any, texts: list[str | None]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ def test_the_chroma_of_sounds_is_that_of_audiocraft(melody_model: Any, extractor
     if len(heard) > 1:
         features = extractor.window_features(sounds, starts_s(len(heard)), sampling_rate=FACTS["rate_hz"])
     else:
-        features = extractor(sounds, sampling_rate=FACTS["rate_hz"], return_tensors="pt")
+        features = extractor(sounds, sampling_rate=FACTS["rate_hz"], truncation=False, return_tensors="pt")
     pitches = features["input_features"].argmax(-1)
     if len(heard) == 1:  # the model tiles and cuts
         length = model.config.chroma_length
@@ -45,5 +45,18 @@ def test_independent_rows_are_what_audiocraft_makes_of_each_item_alone(
         if windows > 1:
             inputs = extractor.window_features(sounds, starts_s(windows), sampling_rate=FACTS["rate_hz"])
         else:
-            inputs = extractor(sounds, sampling_rate=FACTS["rate_hz"], independent_rows=True, return_tensors="pt")
+            settings = {"truncation": False, "independent_rows": True, "return_tensors": "pt"}
+            inputs = extractor(sounds, sampling_rate=FACTS["rate_hz"], **settings)
     assert torch.equal(composed(model, source, case, **inputs, independent_rows=True), source[f"alone.{name}"])
+
+
+def test_the_documented_extractor_cuts_the_sound_where_audiocraft_cuts_its_chroma(extractor: Any) -> None:
+    calls = ({"truncation": False}, {})
+    whole, cut = (
+        extractor(tune("burst"), sampling_rate=FACTS["rate_hz"], return_tensors="pt", **settings)["input_features"]
+        for settings in calls
+    )
+    length = cut.shape[1]
+    assert whole.shape[1] > length
+    assert torch.equal(whole[:, : length - 1], cut[:, :-1])
+    assert not torch.equal(whole[:, length - 1], cut[:, -1])

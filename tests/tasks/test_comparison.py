@@ -14,6 +14,20 @@ from antiphon.tasks import comparison as module
 from antiphon.tasks.comparison import bytes_per_step, compare
 from antiphon.tasks.machine import read_speed_gb_s
 from antiphon.tasks.measurement import LOADING, PEER_KINDS, SCRIPT, Request, measure
+from antiphon.tasks.random_checkpoint import published_melody, write_random
+
+
+@pytest.fixture
+def tiny_melody(checkpoint: Path) -> antiphon.MusicgenMelodyConfig:
+    """A melody model of the small checkpoint's sizes."""
+    own = antiphon.MusicgenConfig.from_pretrained(checkpoint)
+    codes = own.decoder.vocab_size
+    sizes = {"hidden_size": 32, "ffn_dim": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
+    special = {"pad_token_id": codes, "bos_token_id": codes}
+    decoder = antiphon.MusicgenMelodyDecoderConfig(vocab_size=codes, **sizes, **special)
+    return antiphon.MusicgenMelodyConfig(
+        text_encoder=own.text_encoder, audio_encoder=own.audio_encoder, decoder=decoder
+    )
 
 
 @pytest.fixture
@@ -86,8 +100,27 @@ def test_a_step_reads_all_of_the_stack_but_the_keys_and_values_of_the_text(compo
     assert bytes_per_step(decoder.config.to_dict(), "fp32") == 4 * read
 
 
-def test_the_script_is_measured_with_either_library(checkpoint: Path) -> None:
-    request = Request(model=str(checkpoint), steps=8, codec_s=1.0, chunk_s=0.1)
+def test_the_melody_model_reads_as_many_weights_as_its_stack_has(tiny_melody: antiphon.MusicgenMelodyConfig) -> None:
+    decoder = antiphon.MusicgenMelodyForCausalLM(tiny_melody.decoder)
+    matrices = [p for name, p in decoder.state_dict().items() if p.dim() == 2 and "embed" not in name]
+    assert bytes_per_step(tiny_melody.decoder.to_dict(), "fp32") == 4 * sum(p.numel() for p in matrices)
+    sizes = published_melody().decoder
+    assert (sizes.hidden_size, sizes.num_hidden_layers, sizes.ffn_dim, sizes.num_attention_heads) == (
+        1536,
+        48,
+        6144,
+        24,
+    )
+    assert published_melody(12).decoder.num_hidden_layers == 12
+    assert published_melody().chroma_length == 235
+
+
+@pytest.mark.parametrize("family", ["musicgen", "musicgen_melody"])
+def test_the_script_is_measured_with_either_library(
+    checkpoint: Path, tiny_melody: antiphon.MusicgenMelodyConfig, tmp_path: Path, family: str
+) -> None:
+    folder = checkpoint if family == "musicgen" else write_random(tmp_path, tiny_melody)
+    request = Request(model=str(folder), steps=8, codec_s=1.0, chunk_s=0.1)
     for library in ("antiphon", "transformers"):
         found = measure(library, request)
         assert found.keys() >= {"load_s", "ms_per_step", "generate_s", "first_sound_s", "decode_s", "decode_mib"}
@@ -96,9 +129,7 @@ def test_the_script_is_measured_with_either_library(checkpoint: Path) -> None:
 
 
 def test_only_the_import_line_of_the_script_names_a_library() -> None:
-    assert [line for line in SCRIPT.splitlines() if "LIBRARY" in line] == [
-        "from LIBRARY import MusicgenForConditionalGeneration"
-    ]
+    assert [line for line in SCRIPT.splitlines() if "LIBRARY" in line] == ["import LIBRARY as library"]
     assert "antiphon" not in SCRIPT
     assert set(PEER_KINDS) < set(LOADING)
 

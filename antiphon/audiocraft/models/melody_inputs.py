@@ -45,7 +45,11 @@ def melody_inputs(
     sounds = [_sound(melody, number, rate_hz, separate) for number, melody in enumerate(melodies)]
     if len(starts_s) > 1:
         return dict(extractor.window_features(sounds, list(starts_s), sampling_rate=rate_hz, return_tensors="pt"))
-    return dict(extractor(sounds, sampling_rate=rate_hz, independent_rows=True, return_tensors="pt"))
+    # the chroma is cut where the window ends, not the sound: its last frames hear what comes behind
+    heard = (extractor.chunk_length + 1) * rate_hz
+    sounds = [sound[:heard] for sound in sounds]
+    settings = {"truncation": False, "independent_rows": True, "return_tensors": "pt"}
+    return dict(extractor(sounds, sampling_rate=rate_hz, **settings))
 
 
 def _sound(melody: Any, number: int, rate_hz: int, separate: bool) -> np.ndarray:
