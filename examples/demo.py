@@ -67,10 +67,6 @@ def main() -> None:
     print("Beside each sound lies a picture of it (.png). The random codec cannot give a recording back as it was, so")
     print("continuation.wav begins with what it makes of recording.wav. followed-melody.png shows the melody that was")
     print("heard and what was made: a random model has not learnt to follow one, so they agree as often as by chance.")
-    print(
-        "continuation.wav begins with what it makes of recording.wav. followed-melody.png shows how a melody was heard"
-    )
-    print("and what was made: random weights have not learnt to follow one, and agree with it about as chance does.")
 
 
 def fetch_recording(place: Path) -> Path:
