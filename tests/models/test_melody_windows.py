@@ -122,3 +122,11 @@ def test_behind_a_long_sound_the_melody_is_heard_from_where_the_music_is(melody:
     whole = codes_of(melody, texts, features, **asked)
     assert torch.equal(whole, codes_of(melody, texts, own[:, None], **asked))
     assert not torch.equal(whole, codes_of(melody, texts, features[:, None, :CHROMA_LENGTH], **asked))
+
+
+def test_several_sequences_of_a_piece_hear_the_melodies_of_their_item(melody: Pair, texts: Any) -> None:
+    parts = cut(chroma(2, 60))
+    out = codes_of(melody, texts, parts, num_return_sequences=2, seed=[1, 2, 3, 4])
+    for sequence in (0, 1):
+        alone = codes_of(melody, texts, parts, seed=[1 + sequence, 3 + sequence])
+        assert torch.equal(out[sequence::2], alone)
