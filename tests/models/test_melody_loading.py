@@ -161,3 +161,24 @@ def test_the_parts_of_a_melody_checkpoint_make_a_composite_with_a_melody(melody:
     short = melody.kind.from_pretrained(melody.folder, chroma_length=5)
     asked = {**texts, **GREEDY, "guidance_scale": 3.0, "input_features": chroma(2, 7)}
     assert torch.equal(built.generate(**asked), short.generate(**asked))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_models_take_melodies_in_single_precision(melody: Pair, texts: Any, dtype: str) -> None:
+    model = antiphon.MusicgenMelodyForConditionalGeneration.from_pretrained(melody.folder, dtype=dtype)
+    asked = {**texts, "input_features": chroma(2, 7), "decoder_input_ids": column_ids(2, 4)}
+    with torch.no_grad():
+        wide, half = melody.ours(**asked).logits, model(**asked).logits
+    assert half.dtype == getattr(torch, dtype)
+    assert distance(half.float(), wide) < 0.1 * float(wide.abs().max())
+    assert model.generate(**texts, **GREEDY, input_features=chroma(2, 7)).shape == (2, 1, 7 * HOP)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_a_rounded_melody_model_is_saved_and_read_again(melody: Pair, texts: Any, kind: str, tmp_path: Path) -> None:
+    model = melody.kind.from_pretrained(melody.folder, quantize=kind)
+    model.save_pretrained(tmp_path)
+    again = antiphon.MusicgenForConditionalGeneration.from_pretrained(tmp_path)
+    assert type(again) is antiphon.MusicgenMelodyForConditionalGeneration
+    asked = {**texts, **GREEDY, "input_features": chroma(2, 7)}
+    assert torch.equal(again.generate(**asked), model.generate(**asked))

@@ -111,3 +111,14 @@ def test_items_that_go_on_from_sounds_of_different_lengths_equal_each_alone(melo
     other = made(melody, [3], **asked, **melodies([3]), input_values=sounds[1:])
     assert torch.equal(both.audio_codes[0, :, 3:], alone.audio_codes[0])  # behind three frames of silence
     assert torch.equal(both.audio_codes[1], other.audio_codes[0])
+
+
+def test_an_item_without_text_and_melody_is_what_it_is_alone(melody: Pair) -> None:
+    nothing = melody.processor.get_unconditional_inputs(num_samples=1)
+    both = melody.processor(text=[PROMPTS[1], ""], padding=True, return_tensors="pt")
+    both["attention_mask"][1] = 0
+    heard = {"input_features": torch.cat([chroma(1, 7), null(1, 7)])}
+    asked = {"do_sample": True, "seed": [5, 6], "max_new_tokens": 20, "independent_rows": True}
+    together = melody.ours.generate(**both, **heard, **asked, **ASK).audio_codes
+    assert torch.equal(together[1], melody.ours.generate(**nothing, **{**asked, "seed": 6}, **ASK).audio_codes[0])
+    assert torch.equal(together[1], melody.ours.generate(**{**asked, "seed": 6}, **ASK).audio_codes[0])

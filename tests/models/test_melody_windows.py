@@ -10,7 +10,7 @@ import torch
 from .conftest import Pair
 from .same_music import ASK
 from .tiny_melody import CHROMA_LENGTH, chroma
-from .tiny_musicgen import distance
+from .tiny_musicgen import column_ids, distance
 
 # At 50 frames of codes and 7.8125 of chroma a second, 32 of the one are 5 of the other.
 STRIDE = 5
@@ -111,3 +111,22 @@ def test_another_number_of_melodies_than_windows_is_refused_with_both_numbers(
         codes_of(melody, texts, parts)
     with pytest.raises(ValueError, match=rf"input_features for {given} windows and a piece of 4"):
         melody.ours.stream(**texts, input_features=parts, **SAMPLED, **WINDOW)
+
+
+def test_behind_a_long_sound_the_melody_is_heard_from_where_the_music_is(melody: Pair, texts: Any) -> None:
+    held = column_ids(2, 101)[:, 1:]  # two seconds, of which the window behind them sees the last 0.64
+    features = chroma(2, 60)
+    asked = {"decoder_input_ids": held, "max_new_tokens": 20 + 3}
+    begins = round((100 - 32) / 50 * 7.8125)
+    own = features[:, begins : begins + CHROMA_LENGTH]
+    whole = codes_of(melody, texts, features, **asked)
+    assert torch.equal(whole, codes_of(melody, texts, own[:, None], **asked))
+    assert not torch.equal(whole, codes_of(melody, texts, features[:, None, :CHROMA_LENGTH], **asked))
+
+
+def test_several_sequences_of_a_piece_hear_the_melodies_of_their_item(melody: Pair, texts: Any) -> None:
+    parts = cut(chroma(2, 60))
+    out = codes_of(melody, texts, parts, num_return_sequences=2, seed=[1, 2, 3, 4])
+    for sequence in (0, 1):
+        alone = codes_of(melody, texts, parts, seed=[1 + sequence, 3 + sequence])
+        assert torch.equal(out[sequence::2], alone)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import antiphon
 from antiphon.errors import NumericError, ParamError, ParamTypeError
 
-from .conftest import ALL, Pair
+from .conftest import Pair
 from .tiny_musicgen import HOP, distance
 
 SAMPLED = {"do_sample": True, "guidance_scale": 3.0, "seed": 4, "independent_rows": True}
@@ -27,7 +27,7 @@ def joined(pieces: Any) -> torch.Tensor:
     return torch.cat(list(pieces), dim=-1)
 
 
-@pytest.mark.parametrize("pair", ALL)
+@pytest.mark.parametrize("pair", ["mono", "stereo", "melody"])
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames=st.integers(1, 60), samples=st.integers(1, 40_000))
 def test_any_pieces_in_a_row_are_what_generate_gives(
