@@ -54,6 +54,11 @@ def test_a_script_finds_what_it_looks_for(opened: MusicGen, checkpoint: Path) ->
     assert opened.device == torch.device("cpu")
 
 
+def test_a_model_that_sees_less_at_once_moves_on_by_less(opened: MusicGen) -> None:
+    strides = {s: MusicGen("x", opened.model, opened.processor, max_duration=s).extend_stride for s in (30.0, 10.0)}
+    assert strides == {30.0: 18.0, 10.0: 6.0}
+
+
 @pytest.mark.parametrize("name", ["small", "medium", "melody", "large"])
 def test_old_names_are_those_of_the_hub_and_warn(name: str, opened: MusicGen, monkeypatch: Any) -> None:
     loaded = []
