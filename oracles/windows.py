@@ -1,11 +1,13 @@
 """What audiocraft composes over several windows: writes goldens/windows_mono and goldens/windows_stereo.
 
 Each holds a tiny random model, the states of two texts, logits of a forward pass, and for every case in ``CASES`` the
-codes that audiocraft's ``MusicGen`` makes greedily with windows of 2 s that move on by 1.2 s.
+codes that audiocraft's ``MusicGen`` makes greedily with windows of 2 s that move on by 1.2 s. Behind them are the codes
+of two texts of different lengths, in one call and in two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 WINDOW_S, STRIDE_S = 2.0, 1.2
 TEXTS = ("one", "other")
+BRIEF, BRIEF_PLACES = "brief", 4  # a shorter one
 # name: seconds of the whole, prompt included; frames of the prompt; guidance
 CASES = {
     "one_window": (2.0, 0, 3.0),
@@ -29,20 +32,22 @@ CASES = {
 }
 
 
-def attributes() -> list[ConditioningAttributes]:
-    """The two texts, and the silent melody that ``MusicGen`` expects with any text."""
+def attributes(texts: Sequence[str] = TEXTS) -> list[ConditioningAttributes]:
+    """The texts, and the silent melody that ``MusicGen`` expects with any text."""
     silence = WavCondition(torch.zeros(1, 1, 1), torch.tensor([0]), [32000], [None])
-    return [ConditioningAttributes(text={"description": text}, wav={"self_wav": silence}) for text in TEXTS]
+    return [ConditioningAttributes(text={"description": text}, wav={"self_wav": silence}) for text in texts]
 
 
-def composed(model: Any, prompt: Tensor | None, seconds: float, guidance: float) -> tuple[Tensor, float]:
+def composed(
+    model: Any, prompt: Tensor | None, seconds: float, guidance: float, texts: Sequence[str] = TEXTS
+) -> tuple[Tensor, float]:
     """The codes (B, K, T) of a case, and how close a choice came."""
     music = MusicGen("tiny", tiny.codec(pad_mode="reflect"), model, max_duration=30.0)
     music.max_duration = WINDOW_S  # it can only be set below the default stride afterwards
     music.set_generation_params(use_sampling=False, duration=seconds, cfg_coef=guidance, extend_stride=STRIDE_S)
     choices = Choices(model, guidance)
     with torch.no_grad():
-        codes = music._generate_tokens(attributes(), prompt)
+        codes = music._generate_tokens(attributes(texts), prompt)
     if codes.shape[-1] != round(seconds * tiny.FRAME_RATE_HZ):
         raise SystemExit(f"{seconds} s made {codes.shape[-1]} frames: choose another length")
     return codes, choices.done()
@@ -68,6 +73,12 @@ def golden(kind: str, seed: int) -> tuple[dict[str, Tensor], float]:
         codes, gap = composed(model, given, seconds, guidance)
         tensors[f"codes.{name}"] = codes.to(torch.uint8).contiguous()
         closest = min(closest, gap)
+    tensors["brief_states"] = states[BRIEF] = torch.randn(BRIEF_PLACES, tiny.TEXT_WIDTH)
+    texts = (TEXTS[0], BRIEF)
+    for name, calls in (("together", [texts]), ("apart", [(text,) for text in texts])):
+        made = [composed(model, None, WINDOW_S, 3.0, called) for called in calls]
+        tensors[f"codes.{name}"] = torch.cat([codes for codes, _ in made]).to(torch.uint8)
+        closest = min(closest, *(gap for _, gap in made))
     return tensors, closest
 
 

@@ -54,6 +54,11 @@ def test_a_script_finds_what_it_looks_for(opened: MusicGen, checkpoint: Path) ->
     assert opened.device == torch.device("cpu")
 
 
+def test_a_model_that_sees_less_at_once_moves_on_by_less(opened: MusicGen) -> None:
+    strides = {s: MusicGen("x", opened.model, opened.processor, max_duration=s).extend_stride for s in (30.0, 10.0)}
+    assert strides == {30.0: 18.0, 10.0: 6.0}
+
+
 @pytest.mark.parametrize("name", ["small", "medium", "melody", "large"])
 def test_old_names_are_those_of_the_hub_and_warn(name: str, opened: MusicGen, monkeypatch: Any) -> None:
     loaded = []
@@ -186,7 +191,7 @@ def text_encoder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize(("kind", "channels"), [("mono", 1), ("stereo", 2), ("melody", 1)])
 def test_files_that_audiocraft_wrote_are_opened_as_they_are(text_encoder: Path, kind: str, channels: int) -> None:
     files = Path(__file__).parents[2] / "oracles" / "goldens"
-    codec = files / "audiocraft_mono" if kind == "stereo" else None  # of its codec a stereo model has the name only
+    codec = None if kind == "mono" else files / "audiocraft_mono"  # the others have only the name of theirs
     music = MusicGen.get_pretrained(
         str(files / f"audiocraft_{kind}"), device="cpu", text_encoder=text_encoder, codec=codec
     )
@@ -293,3 +298,50 @@ def test_a_prompt_longer_than_a_window_is_gone_on_from(music: MusicGen) -> None:
     tokens = music.generate_continuation(sound, 32_000, return_tokens=True)[1]
     assert tokens.shape[-1] == 25
     assert torch.equal(tokens[..., :20], music.model.audio_encoder.encode(sound).audio_codes[0])
+
+
+@pytest.fixture
+def follower(melody_checkpoint: Path) -> MusicGen:
+    """A model that hears melodies, without chance, and as it is: no stems are taken out of a mix."""
+    music = MusicGen.get_pretrained(str(melody_checkpoint), device="cpu")
+    music.separate = False
+    music.set_generation_params(use_sampling=False, duration=0.4)
+    return music
+
+
+def hums(*hertz: float, seconds: float = 1.0, rate_hz: int = 32_000) -> torch.Tensor:
+    """Melodies (B, 1, N) of one note each."""
+    time = torch.arange(round(seconds * rate_hz)) / rate_hz
+    return torch.stack([0.3 * torch.sin(2 * torch.pi * note * time) for note in hertz])[:, None]
+
+
+def test_melodies_are_followed_as_a_batch_as_a_list_and_alone(follower: MusicGen) -> None:
+    texts, melodies = ["calm piano", TEXT], hums(440, 523.25)
+    sound, tokens = follower.generate_with_chroma(texts, melodies, 32_000, return_tokens=True)
+    assert (sound.shape, tokens.shape) == ((2, 1, 12_800), (2, 4, 20))
+    listed = follower.generate_with_chroma(texts, list(melodies), 32_000, return_tokens=True)[1]
+    alone = follower.generate_with_chroma(texts[1:], melodies[1], 32_000, return_tokens=True)[1]
+    assert torch.equal(listed, tokens)
+    assert torch.equal(alone[0], tokens[1])
+    assert not torch.equal(follower.generate(texts, return_tokens=True)[1], tokens)
+
+
+def test_no_melody_beside_one_is_what_is_made_without(follower: MusicGen) -> None:
+    mixed = follower.generate_with_chroma([TEXT, TEXT], [None, hums(440)[0]], 32_000, return_tokens=True)[1]
+    assert torch.equal(mixed[0], follower.generate([TEXT], return_tokens=True)[1][0])
+    assert not torch.equal(mixed[0], mixed[1])
+
+
+def test_a_melody_without_a_text_still_weighs_with_and_without_it(follower: MusicGen, monkeypatch: Any) -> None:
+    calls = []
+    generate = follower.model.generate
+    monkeypatch.setattr(follower.model, "generate", lambda **kw: calls.append(kw) or generate(**kw))
+    follower.generate_with_chroma([None], hums(440)[0], 32_000)
+    assert calls[0]["guidance_scale"] == 3.0
+
+
+def test_a_melody_model_goes_on_from_a_sound_and_needs_no_melody(follower: MusicGen) -> None:
+    sound = hums(440, seconds=0.2)
+    tokens = follower.generate_continuation(sound, 32_000, [TEXT], return_tokens=True)[1]
+    assert torch.equal(tokens[..., :10], follower.model.audio_encoder.encode(sound).audio_codes[0])
+    assert follower.generate_unconditional(1, return_tokens=True)[1].shape == (1, 4, 20)

@@ -17,7 +17,7 @@ def language_model(request: pytest.FixtureRequest) -> Any:
     """A golden of windows, and our model with its weights and its texts."""
     source = golden(f"windows_{request.param}")
     model = musicgen(source, _CHANNELS[request.param])
-    states = dict(zip(("one", "other"), source["text_states"], strict=True))
+    states = dict(zip(("one", "other"), source["text_states"], strict=True)) | {"brief": source["brief_states"]}
     model.text_encoder = GivenText(states, model.config.text_encoder)
     return source, model
 

@@ -63,3 +63,13 @@ def test_tokens_to_texts_and_behind_sounds_are_those_of_audiocraft(
     music = music_of(model, about, case, seconds=case["frames"] / 50, extractor=None)
     prompt = source["prompt"][..., : case["prompt_frames"]] if case["prompt_frames"] else None
     assert torch.equal(called(music, texts, None, prompt, monkeypatch), source[f"codes.{name}"])
+
+
+def test_a_text_beside_a_longer_one_is_what_audiocraft_makes_of_it_alone(language_model: Any, monkeypatch: Any) -> None:
+    source, model = language_model
+    music = music_of(model, source.about, {"guidance": 3.0}, seconds=source.about["window_seconds"], extractor=None)
+    tokens = called(music, ["one", "brief"], None, None, monkeypatch)
+    assert torch.equal(tokens, source["codes.apart"])
+    together = source["codes.together"]
+    assert torch.equal(together[0], tokens[0])
+    assert not torch.equal(together[1], tokens[1])  # there the pads of the shorter text are heard

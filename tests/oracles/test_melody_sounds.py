@@ -34,7 +34,14 @@ def test_the_chroma_of_sounds_is_that_of_audiocraft(melody_model: Any, extractor
     assert torch.equal(pitches.transpose(0, 1), heard)
 
 
-@pytest.mark.parametrize("name", CASES)
+# Those in which a row has a neighbour to be independent of, or a prompt; calls of the interface go through the rest.
+_NEIGHBOURS = (
+    *("melodies_of_two_lengths", "texts_of_two_lengths", "one_text", "one_melody", "prompt"),
+    *("windows_of_one_melody", "windows_behind_a_prompt"),
+)
+
+
+@pytest.mark.parametrize("name", _NEIGHBOURS)
 def test_independent_rows_are_what_audiocraft_makes_of_each_item_alone(
     melody_model: Any, extractor: Any, name: str
 ) -> None:

@@ -28,6 +28,7 @@ ProgressCallback = Callable[[int, int], None]
 Made = Tensor | tuple[Tensor, Tensor]
 
 _WINDOW_S = 30.0  # the published models were trained on
+_STRIDE = 0.6  # of a window: 18 s of 30
 _OLD_NAMES = ("small", "medium", "melody", "large")
 
 
@@ -55,7 +56,7 @@ class MusicGen:
         config = model.config.decoder
         self._pattern = DelayPattern.for_codebooks(config.num_codebooks, config.audio_channels)
         self._progress_callback: ProgressCallback | None = None
-        self.set_generation_params(duration=15)
+        self.set_generation_params(duration=15, extend_stride=_STRIDE * max_duration)
 
     @staticmethod
     def get_pretrained(
