@@ -68,9 +68,11 @@ $(AUDIOCRAFT_READY): oracles/audiocraft.txt oracles/audiocraft-alone.txt
 	@touch $@
 
 oracles: $(READY) $(AUDIOCRAFT_READY)
-	@for script in windows melody codec loudness; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
+	@for script in windows melody codec loudness checkpoints; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore oracles/chroma.py
 	@$(BIN)/python -m pytest tests/oracles tests/models $(ARGS)
+	@rm -rf .oracles/written && OMP_NUM_THREADS=1 $(BIN)/python oracles/written_back.py .oracles/written
+	@OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/checkpoints.py .oracles/written
 
 wheel: $(READY)
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .

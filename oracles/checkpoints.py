@@ -5,8 +5,8 @@
                                               compares what it answers with what the golden of its name says
 
 The models are tiny and random and built by audiocraft's builders from a configuration like those of published models;
-its export functions write the files. The text encoder and the separation of stems are not in such files, and audiocraft
-fetches them when it builds a model: stand-ins of the right widths take their place.
+its export functions write the files. The text encoder is not in such files, and audiocraft fetches it when it builds a
+model: a stand-in of the right width takes its place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unittest import mock
 import tiny_audiocraft as tiny
 import torch
 from audiocraft.models import builders, loaders
-from audiocraft.modules import chroma, conditioners
+from audiocraft.modules import conditioners
 from audiocraft.utils import export
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
@@ -34,9 +34,7 @@ KINDS = ("mono", "stereo", "melody", "training")
 
 
 class Absent:
-    """What stands for a T5 or a Demucs: it can be made and moved, and has nothing else."""
-
-    sources = ("drums", "bass", "other", "vocals")
+    """What stands for a T5 and its tokenizer: it can be made and moved, and has nothing else."""
 
     @classmethod
     def from_pretrained(cls, name: str) -> Absent:
@@ -59,16 +57,9 @@ def stand_ins() -> Iterator[None]:
         mock.patch.object(conditioners, "T5Tokenizer", Absent),
         mock.patch.object(conditioners, "T5EncoderModel", Absent),
         mock.patch.dict(conditioners.T5Conditioner.MODELS_DIMS, {"t5-base": TEXT_WIDTH}),
-        mock.patch("demucs.pretrained.get_model", Absent.from_pretrained, create=True),
-        mock.patch.object(chroma.filters, "chroma", filter_bank, create=True),
         mock.patch.object(torch, "load", functools.partial(torch.load, weights_only=False)),
     ):
         yield
-
-
-def filter_bank(*, n_fft: int, n_chroma: int, **settings: Any) -> Any:
-    """No bins: the bank is computed anew wherever it is used, and is in no file."""
-    return torch.zeros(n_chroma, n_fft // 2 + 1).numpy()
 
 
 def language_model_config(kind: str) -> DictConfig:
@@ -199,7 +190,7 @@ def make(kind: str) -> None:
             if name.endswith("bias"):
                 parameter.normal_(std=0.1)
     tiny.half_exact(model)
-    codec = trained_codec() if kind in ("mono", "melody") else None
+    codec = trained_codec() if kind == "mono" else None
     state = {name: tensor.half() for name, tensor in model.state_dict().items()}
     run = {
         "best_state": {"model": state},
@@ -214,7 +205,7 @@ def make(kind: str) -> None:
         if kind != "training":
             export.export_lm(run_file, folder / "state_dict.bin")
             run_file.unlink()
-        if kind == "stereo":
+        if kind in ("stereo", "melody"):
             export.export_pretrained_compression_model("facebook/encodec_32khz", folder / "compression_state_dict.bin")
         elif codec is not None:
             trained = folder / "codec.th"

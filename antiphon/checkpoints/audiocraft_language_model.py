@@ -273,8 +273,14 @@ def _chroma(xp: XpConfig, segment_s: float) -> dict[str, Any]:
         raise xp.error(f"{_CONDITIONERS}.self_wav.model", "'chroma_stem'")
     section = f"{_CONDITIONERS}.self_wav.chroma_stem"
     xp.check(section, _CHROMA, _CHROMA_READ)
-    window = 2 ** min(xp.number(f"{section}.radix2_exp", 12), 24)
-    hop = xp.get(f"{section}.winhop", None) or window // 4
+    exponent = xp.number(f"{section}.radix2_exp", 12)
+    if not 2 <= exponent <= 24:
+        raise xp.error(f"{section}.radix2_exp", "2 to 24")
+    window = 2**exponent
+    stated = xp.get(f"{section}.winhop", None)
+    hop = window // 4 if stated is None else xp.number(f"{section}.winhop")
+    if hop < 1:
+        raise xp.error(f"{section}.winhop", "at least 1")
     rate_hz = xp.number(f"{section}.sample_rate")
     return {
         "feature_size": xp.number(f"{section}.n_chroma", 12),

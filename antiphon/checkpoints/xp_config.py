@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -89,7 +90,8 @@ class XpConfig:
             ConfigError: as ``get``, or it is no such number.
         """
         value = self.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or (kind is int and value != int(value)):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or (kind is int and value != int(value)):
             raise self.error(name, "an integer" if kind is int else "a number")
         return kind(value)
 
@@ -105,8 +107,11 @@ class XpConfig:
         """
         values = self.section(section)
         for key, (wanted, absent) in supported.items():
-            if values.pop(key, absent) != wanted:
-                raise self.error(f"{section}.{key}", f"{wanted!r}, all that can be computed here")
+            if (value := values.pop(key, absent)) != wanted:
+                raise ConfigError(
+                    f"{self.source}: xp.cfg has {section}.{key}={value!r}",
+                    expected=f"{wanted!r}, all that can be computed here",
+                )
         for key in sorted(values.keys() - set(without_effect)):
             raise self.error(f"{section}.{key}", "no such key: what it means is not known here")
 

@@ -13,12 +13,13 @@ def pull(
     repository: Annotated[str, typer.Argument(metavar="REPO[@REVISION]", help="Such as facebook/musicgen-small.")],
 ) -> None:
     """Fetch a checkpoint from the Hub, check that it is complete, and print its folder."""
-    from antiphon.checkpoints import hub, store
+    from antiphon.checkpoints import hub
+    from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 
     # texts first: they are small, and say the licence even where the weights fail
     hub.locate(repository, patterns=["*.json", "*.model", "*.jinja", "README.md", "LICENSE*"])
     folder = hub.fetched(repository)
-    with store.open_weights(folder) as weights:
+    with CheckpointFolder(folder).own_weights() as weights:
         size = sum(weights.info(name).nbytes for name in weights.names())
         say(f"complete: {len(weights)} tensors, {size / 2**20:.1f} MiB")
     put_path(folder)
