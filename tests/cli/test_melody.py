@@ -136,6 +136,7 @@ def test_a_melody_is_separated_once_for_a_piece_and_its_picture(capsys: Any, mon
         return samples
 
     monkeypatch.setattr(separation, "separate", apart)
+    monkeypatch.setattr("antiphon.cli.commission._TOGETHER", 1)  # a composition for each prompt
     assert run(["generate", "a", "b", *_SHORT, "--melody", "hum.wav", "--separate", "--picture"]) == 0
     assert heard == [22_050]
     assert Audio.load("a-7.wav").parameters["melody"]["separate"] is True

@@ -21,7 +21,7 @@ from antiphon.tasks.replay import Recipe
 from ..tunes import tune
 
 PROMPT = "80s pop track with bassy drums and synth"
-WINDOWS = {"window_seconds": 1.0, "stride_seconds": 0.6}
+WINDOWS = {"window_seconds": 0.5, "stride_seconds": 0.3}  # 1.1 s are three of them
 HUM, OTHER = tune([0, 4, 7, 4, 9, 5, 2, 0]), tune([2, 2, 11, 10, 6])
 
 
@@ -41,7 +41,7 @@ def passed(follow: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
 @pytest.mark.parametrize("settings", [{}, WINDOWS], ids=["one window", "three"])
 @pytest.mark.parametrize("prompt", [PROMPT, None])
 def test_a_melody_matters_with_a_text_and_without(follow: Any, prompt: str | None, settings: dict[str, float]) -> None:
-    asked = {"seconds": 2.0, "seed": 4, **settings}
+    asked = {"seconds": 1.1, "seed": 4, **settings}
     hum, other, none = (follow(prompt, melody=melody, **asked) for melody in (HUM, OTHER, None))
     assert not any(same(a, b) for a, b in itertools.combinations((hum, other, none), 2))
     assert same(follow(prompt, melody=HUM, **asked), hum)
@@ -56,6 +56,8 @@ def test_a_melody_alone_is_still_guided_and_nothing_is_not(follow: Any, passed: 
     follow(None, melody=HUM, seconds=0.2, seed=1)
     follow(None, seconds=0.2, seed=1)
     assert [call["guidance_scale"] for call in passed] == [3.0, 1.0]
+    follow([None, None], melody=[HUM, None], seconds=0.1, seed=1)  # which costs the second one nothing
+    assert [call["guidance_scale"] for call in passed[2:]] == [3.0, 1.0]
     assert same(follow(None, seconds=0.2, seed=1, guidance=5.0), follow(None, seconds=0.2, seed=1))
     assert not same(
         follow(None, melody=HUM, seconds=0.2, seed=1, guidance=1.0), follow(None, melody=HUM, seconds=0.2, seed=1)
@@ -66,9 +68,9 @@ def test_a_melody_alone_is_still_guided_and_nothing_is_not(follow: Any, passed: 
 def test_a_piece_follows_its_own_melody_whatever_its_neighbours_follow(follow: Any, settings: dict[str, float]) -> None:
     prompts = [PROMPT, "a slow calm song with guitar and strings and bells", None, None, "piano"]
     melodies = [HUM, None, OTHER, None, OTHER]
-    pieces = follow(prompts, melody=melodies, seconds=1.7, seed=10, **settings)
+    pieces = follow(prompts, melody=melodies, seconds=1.1, seed=10, **settings)
     for number, (prompt, melody, piece) in enumerate(zip(prompts, melodies, pieces, strict=True)):
-        alone = follow(prompt, melody=melody, seconds=1.7, seed=10 + number, **settings)
+        alone = follow(prompt, melody=melody, seconds=1.1, seed=10 + number, **settings)
         np.testing.assert_allclose(piece.samples, alone.samples, atol=1e-5)
         assert ("melody" in piece.parameters) == (melody is not None)
 
@@ -123,7 +125,7 @@ def test_a_short_melody_comes_again_until_the_end(follow: Any, passed: list[dict
 
 
 def test_a_stream_follows_as_the_whole_piece_does(follow: Any) -> None:
-    asked = {"melody": HUM, "seconds": 1.9, "seed": 5, **WINDOWS}
+    asked = {"melody": HUM, "seconds": 1.1, "seed": 5, **WINDOWS}
     chunks = list(follow.stream(PROMPT, chunk_seconds=0.3, **asked))
     piece = follow(PROMPT, **asked)
     assert np.abs(Audio.join(chunks).samples - piece.samples).max() < 1e-5
@@ -131,12 +133,12 @@ def test_a_stream_follows_as_the_whole_piece_does(follow: Any) -> None:
 
 
 def test_a_piece_goes_on_from_a_recording_and_follows_a_melody(follow: Any) -> None:
-    asked = {"continue_from": OTHER, "seconds": 3.0, "seed": 5}
+    asked = {"continue_from": Audio(OTHER.samples[:, :11_025], 22_050), "seconds": 1.3, "seed": 5}
     for windows in ({}, WINDOWS):
         piece, other = (follow(PROMPT, melody=melody, **asked, **windows) for melody in (HUM, None))
         assert piece.samples.shape == other.samples.shape
-        assert np.abs(piece.samples[:, :40_000] - other.samples[:, :40_000]).max() < 1e-4  # 2 s of recording
-        assert np.abs(piece.samples[:, 72_000:] - other.samples[:, 72_000:]).max() > 0.01
+        assert np.abs(piece.samples[:, :10_000] - other.samples[:, :10_000]).max() < 1e-4  # 0.5 s of recording
+        assert np.abs(piece.samples[:, 20_000:] - other.samples[:, 20_000:]).max() > 0.01
         assert {"melody", "continue_from"} <= set(piece.parameters)
 
 
@@ -170,13 +172,15 @@ def test_a_melody_is_taken_apart_once_and_only_where_asked(follow: Any, monkeypa
     assert heard == [(stereo.samples.shape, HUM.sampling_rate)]
     np.testing.assert_allclose(pieces[0].samples, follow(PROMPT, melody=OTHER, seconds=0.3, seed=1).samples, atol=1e-5)
     assert pieces[0].parameters["melody"]["separate"] is True
+    again = Recipe.of(pieces[0]).make(follow, melody=stereo)
+    np.testing.assert_allclose(again.samples, pieces[0].samples, atol=1e-5)
     apart_once = Melody(stereo, separate=True)
     for _ in range(2):
         assert same(
             follow(PROMPT, melody=apart_once, seconds=0.3, seed=1),
             follow(PROMPT, melody=stereo, separate=True, seconds=0.3, seed=1),
         )
-    assert len(heard) == 4
+    assert len(heard) == 5
 
 
 def test_without_demucs_a_separation_says_what_to_install(follow: Any, monkeypatch: Any) -> None:
@@ -234,3 +238,12 @@ def test_the_agreement_of_a_piece_is_with_what_its_windows_heard(follow: Any, se
     shifted = dataclasses.replace(sung, samples=tune([1, 3, 5, 6, 8, 10, 0] * 2, note_s=0.5, rate_hz=32_000).samples)
     assert follow.agreement(dataclasses.replace(shifted, samples=shifted.samples[:, :128_000]), hum).share < 0.1
     assert follow.agreement(piece, hum).share < 0.9  # the weights are random
+
+
+def test_the_agreement_of_a_long_piece_is_with_the_windows_that_made_its_moments(follow: Any) -> None:
+    hum = tune([0, 2, 4, 5, 7, 9, 11], note_s=0.5)
+    sung = np.resize(hum.resample(32_000).samples, (1, 60 * 32_000))
+    settings = {"seconds": 60.0, "window_seconds": 30.0, "stride_seconds": 18.0}
+    assert follow.agreement(Audio(sung, 32_000, parameters=settings), hum).share > 0.9
+    late = Audio(np.roll(sung, 16_000 * 3, axis=1), 32_000, parameters=settings)  # three notes late
+    assert follow.agreement(late, hum).share < 0.1
