@@ -39,7 +39,7 @@ def chroma_table(*, rounds: int, threads: int) -> str:
         taking["audiocraft"] = partial(audiocraft, f"--chroma-s={SECONDS}", f"--threads={threads}")
     found = in_turn(taking, rounds)
     ours = median(found["Antiphon"], "chroma_s")
-    lines = [heading(f"chroma of {SECONDS:.0f} s", "time", "time of ours")]
+    lines = [heading(f"chroma of {SECONDS:.0f} s", "time", "ours beside it")]
     for name, runs in found.items():
         seconds = median(runs, "chroma_s")
         lines.append(row(name, f"{1000 * seconds:.1f} ms", f"{ours / seconds:.2f}x"))

@@ -65,10 +65,8 @@ def main() -> None:
         draw(one.audio, one.path.with_suffix(".png"), title=one.audio.prompt or one.path.stem)
     print(table(made))
     print("Beside each sound lies a picture of it (.png). The random codec cannot give a recording back as it was, so")
-    print(
-        "continuation.wav begins with what it makes of recording.wav. followed-melody.png shows the melody that was heard"
-    )
-    print("and what was made: a random model has not learnt to follow one, so they agree about as often as by chance.")
+    print("continuation.wav begins with what it makes of recording.wav. followed-melody.png shows the melody that was")
+    print("heard and what was made: a random model has not learnt to follow one, so they agree as often as by chance.")
 
 
 def fetch_recording(place: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/knobs.md, each from the code that the knob turns.
+"""Draws the pictures of docs/knobs.md and docs/making-music.md, each from the code that the knob turns.
 
 Run it as ``python examples/knobs.py [FOLDER]``; it needs matplotlib (the extra ``plot``) and half a minute.
 """
@@ -22,6 +22,8 @@ from matplotlib.patches import Patch
 
 import antiphon
 from antiphon.audio.clip import Audio
+from antiphon.audio.melody_agreement import MelodyAgreement
+from antiphon.audio.melody_picture import melody_figure
 from antiphon.generation.delays import DelayPattern
 from antiphon.generation.guidance import ClassifierFreeGuidance
 from antiphon.generation.sampling import Temperature, TopK, TopP
@@ -39,7 +41,7 @@ STEP_MS = (12, 20, 40)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the pictures of docs/knobs.md.")
+    parser = argparse.ArgumentParser(description="Draw the pictures of docs/knobs.md and docs/making-music.md.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parents[1] / "docs" / "pictures")
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -278,6 +280,19 @@ def rounding() -> Figure:
     return figure
 
 
+def melody() -> Figure:
+    """A tune, and a variation of it an octave higher that goes its own way in places."""
+    tune = (0, 2, 4, 0, 0, 2, 4, 0, 4, 5, 7, 7, 4, 5, 7, 7)
+    variation = (0, 2, 4, 7, 0, 2, 4, 0, 4, 5, 9, 7, 2, 5, 7, 7)
+    return melody_figure(MelodyAgreement.of(_sung(variation, octave=1), _sung(tune, octave=0)))
+
+
+def _sung(notes: tuple[int, ...], *, octave: int) -> Audio:
+    time_s = np.arange(16_000) / 32_000
+    waves = [np.sin(2 * np.pi * 261.63 * 2 ** (octave + note / 12) * time_s) * np.exp(-2 * time_s) for note in notes]
+    return Audio(0.5 * np.concatenate(waves), 32_000)
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "temperature": temperature,
     "cuts": cuts,
@@ -287,6 +302,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "streaming": streaming,
     "loudness": loudness,
     "rounding": rounding,
+    "melody": melody,
 }
 
 

@@ -16,16 +16,25 @@ _EMPTY, _SAME, _OTHER, _HEARD = range(4)
 
 
 def draw_melody(agreement: MelodyAgreement, path: str | os.PathLike[str], *, title: str = "") -> Path:
-    """Writes a PNG with two panels over one axis of time, each with a row for each pitch class.
-
-    Where the piece has the pitch class that was heard, its frame is dark; where it has another one, that is orange and
-    the one that was heard stays pale. The share of the dark ones is written above, beside what chance comes to.
+    """Writes the figure of ``melody_figure`` as PNG.
 
     Args:
         path: the file; replaced, whole, if it exists. title: above the picture, such as the prompt.
 
     Raises:
         MissingExtraError: matplotlib is not installed. AudioError: the file cannot be written.
+    """
+    return write(melody_figure(agreement), path, title=title)
+
+
+def melody_figure(agreement: MelodyAgreement) -> Any:
+    """A figure of matplotlib with two panels over one axis of time, each with a row for each pitch class.
+
+    Where the piece has the pitch class that was heard, its frame is dark; where it has another one, that is orange and
+    the one that was heard stays pale. The share of the dark ones is written above, beside what chance comes to.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
     """
     figure = new_figure(12, 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -41,7 +50,7 @@ def draw_melody(agreement: MelodyAgreement, path: str | os.PathLike[str], *, tit
     _add_legend(lower, agreement)
     lower.set_xlabel("time in s", color=INK)
     lower.xaxis.set_major_locator(round_ticks(12))
-    return write(figure, path, title=title)
+    return figure
 
 
 def _draw_classes(axes: Any, kinds: np.ndarray, edges_s: np.ndarray, *, heading: str) -> None:

@@ -10,26 +10,18 @@ from antiphon.outputs import BaseModelOutputWithPast, MusicgenMelodyOutputWithPa
 
 
 class MusicgenMelodyModel(CodeDecoder):
-    """The decoder without heads.
+    """The decoder without heads, of a ``MusicgenMelodyDecoderConfig``."""
 
-    Args:
-        config: a ``MusicgenMelodyDecoderConfig``.
-    """
-
-    config_class = MusicgenMelodyDecoderConfig
-    output_class = BaseModelOutputWithPast
     sections: ClassVar[dict[str, tuple[str, str]]] = {"musicgen_melody": ("decoder", "decoder.model.")}
     cross_attends = False
+    config_class = MusicgenMelodyDecoderConfig
+    output_class = BaseModelOutputWithPast
 
 
 class MusicgenMelodyForCausalLM(CodeDecoderForCausalLM):
-    """The decoder with one head a codebook.
+    """The decoder with one head a codebook, of a ``MusicgenMelodyDecoderConfig``."""
 
-    Args:
-        config: a ``MusicgenMelodyDecoderConfig``.
-    """
-
+    sections: ClassVar[dict[str, tuple[str, str]]] = {"musicgen_melody": ("decoder", "decoder.")}
+    decoder_class = MusicgenMelodyModel
     config_class = MusicgenMelodyDecoderConfig
     output_class = MusicgenMelodyOutputWithPast
-    decoder_class = MusicgenMelodyModel
-    sections: ClassVar[dict[str, tuple[str, str]]] = {"musicgen_melody": ("decoder", "decoder.")}

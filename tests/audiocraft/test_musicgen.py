@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import antiphon
 from antiphon import Audio
 from antiphon.audiocraft import MusicGen
 from antiphon.audiocraft.models import musicgen as interface
@@ -57,7 +58,7 @@ def test_a_script_finds_what_it_looks_for(opened: MusicGen, checkpoint: Path) ->
 def test_old_names_are_those_of_the_hub_and_warn(name: str, opened: MusicGen, monkeypatch: Any) -> None:
     loaded = []
     composer = SimpleNamespace(model=opened.model, processor=opened.processor)
-    monkeypatch.setattr(interface, "load", lambda name, device: loaded.append((name, device)) or composer)
+    monkeypatch.setattr(interface, "load", lambda name, device, **more: loaded.append((name, device)) or composer)
     with pytest.warns(FutureWarning, match=f"facebook/musicgen-{name}"):
         assert MusicGen.get_pretrained(name).name == f"facebook/musicgen-{name}"
     assert MusicGen.get_pretrained(device="cpu").name == "facebook/musicgen-melody"
@@ -160,6 +161,44 @@ def test_a_stereo_model_gives_two_channels_and_eight_codebooks(make_checkpoint: 
     sound, tokens = music.generate([TEXT], return_tokens=True)
     assert (sound.shape, tokens.shape, music.audio_channels) == ((1, 2, 6400), (1, 8, 10), 2)
     assert music.generate_continuation(sound[..., :1280], 32_000, return_tokens=True)[1].shape == (1, 8, 10)
+
+
+def test_rounded_weights_go_with_a_rounded_cache(checkpoint: Path, monkeypatch: Any) -> None:
+    music = MusicGen.get_pretrained(str(checkpoint), device="cpu", quantize="int8")
+    calls = []
+    generate = music.model.generate
+    monkeypatch.setattr(music.model, "generate", lambda **kw: calls.append(kw) or generate(**kw))
+    music.set_generation_params(duration=0.1)
+    music.generate([TEXT])
+    assert calls[0]["cache_dtype"] == "int8"
+
+
+@pytest.fixture(scope="module")
+def text_encoder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 with its tokenizer, which audiocraft's files only name."""
+    folder = tmp_path_factory.mktemp("t5")
+    sizes = {"d_model": 24, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    antiphon.T5EncoderModel(antiphon.T5Config(vocab_size=200, **sizes)).save_pretrained(folder)
+    antiphon.AutoTokenizer.from_pretrained(checkpoint).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("mono", 1), ("stereo", 2), ("melody", 1)])
+def test_files_that_audiocraft_wrote_are_opened_as_they_are(text_encoder: Path, kind: str, channels: int) -> None:
+    files = Path(__file__).parents[2] / "oracles" / "goldens"
+    codec = files / "audiocraft_mono" if kind == "stereo" else None  # of its codec a stereo model has the name only
+    music = MusicGen.get_pretrained(
+        str(files / f"audiocraft_{kind}"), device="cpu", text_encoder=text_encoder, codec=codec
+    )
+    assert (music.sample_rate, music.frame_rate, music.max_duration) == (1000, 50, 30)
+    music.separate = False
+    music.set_generation_params(use_sampling=False, duration=0.4)
+    sound, tokens = music.generate(["calm piano"], return_tokens=True)
+    assert (sound.shape, tokens.shape) == ((1, channels, 400), (1, 4 * channels, 20))
+    if kind == "melody":
+        hum = torch.sin(torch.arange(2000) / 1000 * 440)[None]
+        followed = music.generate_with_chroma(["calm piano"], hum, 1000, return_tokens=True)[1]
+        assert not torch.equal(followed, tokens)
 
 
 def test_progress_is_told_where_it_is_asked_for(music: MusicGen, capsys: Any) -> None:

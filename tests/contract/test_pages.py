@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from antiphon import Audio, EncodecConfig, MusicgenConfig, MusicgenDecoderConfig, T5Config
+from antiphon import (
+    Audio,
+    EncodecConfig,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    T5Config,
+)
 from antiphon.cli import app
 from antiphon.tasks import summary
 from antiphon.tasks.settings import Settings
@@ -22,7 +30,7 @@ from antiphon.tasks.settings import Settings
 ROOT = Path(__file__).parents[2]
 MUSIC = (ROOT / "docs" / "making-music.md").read_text(encoding="utf-8")
 KNOBS = (ROOT / "docs" / "knobs.md").read_text(encoding="utf-8")
-PUBLISHED = "facebook/musicgen-small"
+PUBLISHED, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
 
 # What sets up a machine or needs the network (those verbs are held to their help), and what other tests run.
 _NOT_RUN = ("python3 -m venv", ". .venv", "pip install", "export ", "antiphon pull", "python examples/")
@@ -42,15 +50,15 @@ def _short(code: str) -> str:
     return re.sub(r'((?:--|"?\b)seconds(?:=|"?: | ))(\d+)', lambda m: f"{m[1]}{int(m[2]) / _SHORTER}", code)
 
 
-def _runnable(line: str, checkpoint: Path) -> str:
-    line = _short(line.replace(PUBLISHED, str(checkpoint)))
+def _runnable(line: str, checkpoint: Path, melody_checkpoint: Path) -> str:
+    line = _short(line.replace(PUBLISHED, str(checkpoint)).replace(MELODY, str(melody_checkpoint)))
     if line.startswith("antiphon generate") and "--seconds" not in line:
         return line.replace("antiphon generate", "antiphon generate --seconds 0.2", 1)
     return line
 
 
 @pytest.fixture(scope="module")
-def studio(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def studio(checkpoint: Path, melody_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a player that keeps what it hears, after all commands of the page."""
     folder = tmp_path_factory.mktemp("studio")
     programs = folder / "programs"
@@ -68,7 +76,7 @@ def studio(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.chdir(folder)
         for line in _lines(MUSIC):
             if not line.startswith(_NOT_RUN):
-                _run(_runnable(line, checkpoint))
+                _run(_runnable(line, checkpoint, melody_checkpoint))
         yield folder
 
 
@@ -100,14 +108,16 @@ def test_a_batch_that_is_resumed_makes_nothing_twice(studio: Path) -> None:
     assert len(list((studio / "batch").glob("*.wav"))) == 3
 
 
-def test_the_python_of_the_page_runs_in_its_order(studio: Path, checkpoint: Path) -> None:
+def test_the_python_of_the_page_runs_in_its_order(studio: Path, checkpoint: Path, melody_checkpoint: Path) -> None:
     names: dict[str, Any] = {}
     for number, block in enumerate(_blocks(MUSIC, "python")):
+        block = block.replace(f'"{MELODY}"', repr(str(melody_checkpoint)))
         code = _short(block.replace(f'"{PUBLISHED}"', repr(str(checkpoint))))
         exec(compile(code, f"making-music.md, Python block {number}", "exec"), names)
     assert names["again"].samples.tolist() == names["audio"].samples.tolist()
     assert names["track"].seed == 7
     assert len(names["pieces"]) == 4
+    assert names["quartet"].parameters["melody"]["name"] == "track.wav"
     assert Audio.load("rain.flac").seconds == Audio.load("streamed.flac").seconds == 180 / _SHORTER
 
 
@@ -128,11 +138,22 @@ def test_every_option_and_verb_that_a_page_names_exists(text: str, capsys: pytes
     assert {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span)} <= known
 
 
-@pytest.mark.parametrize(("name", "layers", "width"), [("small", 24, 1024), ("medium", 48, 1536), ("large", 48, 2048)])
+@pytest.mark.parametrize(
+    ("name", "layers", "width"),
+    [
+        ("small", 24, 1024),
+        ("medium", 48, 1536),
+        ("large", 48, 2048),
+        ("melody", 48, 1536),
+        ("melody-large", 48, 2048),
+    ],
+)
 def test_the_table_of_models_says_what_info_says(
     name: str, layers: int, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    MusicgenConfig(
+    kinds = (MusicgenConfig, MusicgenDecoderConfig)
+    kind, decoder = (MusicgenMelodyConfig, MusicgenMelodyDecoderConfig) if "melody" in name else kinds
+    kind(
         text_encoder=T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12),
         audio_encoder=EncodecConfig(
             sampling_rate=32_000,
@@ -143,7 +164,7 @@ def test_the_table_of_models_says_what_info_says(
             use_causal_conv=False,
             use_conv_shortcut=False,
         ),
-        decoder=MusicgenDecoderConfig(
+        decoder=decoder(
             num_hidden_layers=layers, hidden_size=width, ffn_dim=4 * width, num_attention_heads=width // 64
         ),
     ).save_pretrained(tmp_path)
@@ -162,7 +183,7 @@ def test_the_table_of_knobs_has_every_setting_with_its_default() -> None:
 
 
 def test_every_picture_is_shown_once_with_a_description_and_they_stay_small() -> None:
-    shown = re.findall(r"!\[([^\]]+)\]\(pictures/([\w-]+\.png)\)", KNOBS)
+    shown = re.findall(r"!\[([^\]]+)\]\(pictures/([\w-]+\.png)\)", KNOBS + MUSIC)
     files = sorted((ROOT / "docs" / "pictures").iterdir())
     assert sorted(name for _, name in shown) == [file.name for file in files]
     assert all(len(description) > 80 for description, _ in shown)

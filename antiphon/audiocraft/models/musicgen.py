@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,16 +18,16 @@ from antiphon.generation.delays import DelayPattern
 from antiphon.generation.windows import SlidingWindow, Window
 from antiphon.models.musicgen_generation import prompt_codes
 from antiphon.models.musicgen_sound import decode, encode
+from antiphon.models.quantized import plan_of
 from antiphon.tasks.load import load
 from antiphon.tasks.settings import Settings, checked_prompts
-
-log = logging.getLogger(__name__)
 
 # Told how many columns of how many are made.
 ProgressCallback = Callable[[int, int], None]
 # The music (B, C, N), or that and its codes (B, K, T).
 Made = Tensor | tuple[Tensor, Tensor]
 
+_WINDOW_S = 30.0  # the published models were trained on
 _OLD_NAMES = ("small", "medium", "melody", "large")
 
 
@@ -39,14 +39,14 @@ class MusicGen:
 
     Args:
         name: what the model was opened by. model: a composite of the documented classes. processor: the one beside it.
-        max_duration: seconds that the model sees at once; the published ones were trained on 30.
+        max_duration: seconds that the model sees at once.
 
     Attributes:
         duration: seconds of the next calls' music; a whole number of frames is made of it, the rest left off.
         separate: whether melodies are taken out of a mix by Demucs first; ``None``: if it is installed.
     """
 
-    def __init__(self, name: str, model: Any, processor: Any, max_duration: float = 30.0) -> None:
+    def __init__(self, name: str, model: Any, processor: Any, max_duration: float = _WINDOW_S) -> None:
         self.name = name
         self.model = model.eval()
         self.processor = processor
@@ -58,8 +58,19 @@ class MusicGen:
         self.set_generation_params(duration=15)
 
     @staticmethod
-    def get_pretrained(name: str = "facebook/musicgen-melody", device: Any = None) -> MusicGen:
+    def get_pretrained(
+        name: str = "facebook/musicgen-melody",
+        device: Any = None,
+        *,
+        dtype: Any = None,
+        quantize: str | None = None,
+        text_encoder: str | os.PathLike[str] | None = None,
+        codec: str | os.PathLike[str] | None = None,
+    ) -> MusicGen:
         """The model of a name on the Hub or of a folder, in audiocraft's files or in the documented ones.
+
+        Args:
+            dtype, quantize, text_encoder, codec: beyond audiocraft, as ``antiphon.load`` takes them.
 
         Raises:
             CheckpointError: missing, damaged or unsafe files. ConfigError: another kind of model.
@@ -69,8 +80,10 @@ class MusicGen:
                 f"{name!r} is an old name for a checkpoint: use 'facebook/musicgen-{name}'", FutureWarning, stacklevel=2
             )
             name = f"facebook/musicgen-{name}"
-        composer = load(name, device=device)
-        return MusicGen(name, composer.model, composer.processor)
+        composer = load(name, device=device, dtype=dtype, quantize=quantize, text_encoder=text_encoder, codec=codec)
+        extractor = composer.processor.feature_extractor
+        window_s = float(extractor.chunk_length) if _hears_melodies(extractor) else _WINDOW_S
+        return MusicGen(name, composer.model, composer.processor, max_duration=window_s)
 
     @property
     def device(self) -> torch.device:
@@ -178,7 +191,7 @@ class MusicGen:
         texts = _texts(descriptions)
         if len(melody_wavs) != len(texts):
             raise ParamError(f"{len(texts)} descriptions and {len(melody_wavs)} melodies", expected="equal numbers")
-        if not hasattr(self.processor.feature_extractor, "window_features"):
+        if not _hears_melodies(self.processor.feature_extractor):
             raise ParamError(f"{self.name!r} hears no melodies", expected="a melody model, as facebook/musicgen-melody")
         melodies = (list(melody_wavs), melody_sample_rate)
         return self._made(texts, melodies=melodies, progress=progress, return_tokens=return_tokens)
@@ -267,6 +280,8 @@ class MusicGen:
             inputs["guidance_scale"] = 1.0  # between nothing and nothing there is nothing to weigh
         if prompt is not None:
             inputs["decoder_input_ids"] = prompt.flatten(0, 1)
+        if plan_of(self.model) is not None:
+            inputs["cache_dtype"] = "int8"  # rounded weights go with a rounded cache, as in the short way
         if progress:
             steps = sum(window.frames - window.held + delay for window in windows)
             inputs["on_column"] = _Progress(steps, self._progress_callback or _to_stderr).step
@@ -299,6 +314,10 @@ class _Progress:
         """One more column is made."""
         self._done += 1
         self._tell(self._done, self._steps)
+
+
+def _hears_melodies(extractor: Any) -> bool:
+    return hasattr(extractor, "window_features")
 
 
 def _to_stderr(done: int, steps: int) -> None:
