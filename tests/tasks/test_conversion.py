@@ -113,6 +113,14 @@ def test_F134_there_and_back_is_the_identity(kind: str, converted: Any, tmp_path
         assert_equal_files(golden(kind) / name, tmp_path / "back" / name)
 
 
+def test_the_kept_configuration_stays_unless_another_text_encoder_is_named(converted: Any, tmp_path: Path) -> None:
+    convert(converted["mono"], tmp_path / "same", text_encoder="t5-base")
+    assert_equal_files(golden("mono") / MODEL, tmp_path / "same" / MODEL)
+    convert(converted["mono"], tmp_path / "other", text_encoder="t5-large")
+    config = XpConfig.of_text(loaded(tmp_path / "other" / MODEL)["xp.cfg"], tmp_path)
+    assert config.get("conditioners.description.t5.name") == "t5-large"
+
+
 def test_F134_spellings_and_order_of_names_come_back_too(places: Any, tmp_path: Path) -> None:
     folder = copied("mono", tmp_path / "run")
 
@@ -228,6 +236,25 @@ def test_a_model_that_was_saved_without_its_processor_goes_back_too(kind: str, c
     assert state.keys() == loaded(golden(kind) / MODEL)["best_state"].keys()
     window = [tensor for name, tensor in state.items() if name.endswith("spec.window")]
     assert [len(tensor) for tensor in window] == ([16384] if kind == "melody" else [])
+
+
+@pytest.mark.parametrize(
+    ("decoder", "said"),
+    [
+        ({"scale_embedding": True}, "scale_embedding=True"),
+        ({"activation_function": "silu"}, "activation_function='silu'"),
+        ({"hidden_size": 24}, "without a projection"),
+    ],
+)
+def test_what_audiocraft_does_not_have_is_not_written_for_it(
+    decoder: dict[str, Any], said: str, converted: Any, tmp_path: Path
+) -> None:
+    config = antiphon.MusicgenConfig.from_pretrained(converted["mono"])
+    config.decoder.update(decoder)
+    antiphon.MusicgenForConditionalGeneration(config).save_pretrained(tmp_path / "hf")
+    with pytest.raises(ParamError, match=said):
+        convert(tmp_path / "hf", tmp_path / "back", text_encoder="t5-base")
+    assert not (tmp_path / "back").exists()
 
 
 def test_a_licence_goes_where_the_weights_go(places: Any, tmp_path: Path) -> None:
