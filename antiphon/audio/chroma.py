@@ -54,7 +54,7 @@ def chroma(
     if missing:
         samples = torch.nn.functional.pad(samples, (missing // 2, missing - missing // 2))
     window = torch.hann_window(n_fft, device=samples.device)
-    loudness = window.square().sum().sqrt()
+    loudness = window.square().sum()
     frames = samples.shape[-1] // hop_samples + 1
     blocks = []
     for first in range(0, frames, _BLOCK_FRAMES):
@@ -63,8 +63,10 @@ def chroma(
         spectrum = torch.stft(
             part.reshape(-1, part.shape[-1]), n_fft, hop_samples, window=window, center=False, return_complex=True
         )
-        power = (spectrum / loudness).abs().square()  # (rows, n_fft / 2 + 1, frames of the block)
-        blocks.append(torch.nn.functional.normalize(filters @ power, p=torch.inf, dim=-2, eps=_SILENCE).mT)
+        # (rows, n_fft / 2 + 1, frames of the block); the absolute value would take a root to be squared again
+        power = spectrum.real.square() + spectrum.imag.square()
+        strengths = filters @ power / loudness
+        blocks.append(torch.nn.functional.normalize(strengths, p=torch.inf, dim=-2, eps=_SILENCE).mT)
     return torch.cat(blocks, dim=-2).view(*samples.shape[:-1], frames, bins)
 
 
