@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 CODES, WIDTH, TEXT_WIDTH, TEXT_PLACES, COLUMNS = 64, 16, 24, 5, 9
+PADS = 2  # places by which a longer text in the batch would have padded this one
 RATE_HZ, RATIOS = 1000, [5, 4]  # 50 frames a second
 KINDS = ("mono", "stereo", "melody", "training")
 
@@ -170,6 +171,10 @@ def answered(model: Any, codec: Any, questions: dict[str, Tensor]) -> dict[str, 
             name: (found[name].output_proj(state), torch.ones(state.shape[:2])) for name, state in states.items()
         }
         answers = {"logits": model(questions["columns"].long(), [], conditions).contiguous()}
+        text, mask = conditions["description"]
+        longer = torch.nn.functional.pad(text, (0, 0, 0, PADS)), torch.nn.functional.pad(mask, (0, PADS))
+        padded = model(questions["columns"].long(), [], {**conditions, "description": longer})
+        answers["logits_padded"] = padded[..., -3:, :].contiguous()
         if codec is not None:
             codes, _ = codec.encode(questions["sound"])
             answers |= {"codes": codes.to(torch.uint8).contiguous(), "decoded": codec.decode(codes).contiguous()}

@@ -39,7 +39,7 @@ _LM_WITHOUT_EFFECT = (
     *("emb_lr", "lr", "weight_decay", "checkpointing", "weight_init", "depthwise_init", "zero_bias_init"),
     *("custom", "memory_efficient", "attention_as_float32", "two_step_cfg"),
 )
-_ACTIVATIONS = ("gelu", "relu")
+ACTIVATIONS = ("gelu", "relu")
 _PATTERN: dict[str, tuple[Any, Any]] = {"flatten_first": (0, 0), "empty_initial": (0, 0)}
 _FUSER: dict[str, tuple[Any, Any]] = {
     "sum": ([], []),
@@ -228,8 +228,8 @@ def _check_pattern(xp: XpConfig, books: int, channels: int) -> None:
 def _decoder(xp: XpConfig, model_type: str, books: int, channels: int) -> dict[str, Any]:
     width, codes = xp.number("transformer_lm.dim"), xp.number("transformer_lm.card", 1024)
     activation = xp.get("transformer_lm.activation", "relu")
-    if activation not in _ACTIVATIONS:
-        raise xp.error("transformer_lm.activation", f"one of {_ACTIVATIONS}")
+    if activation not in ACTIVATIONS:
+        raise xp.error("transformer_lm.activation", f"one of {ACTIVATIONS}")
     dropout = xp.number("transformer_lm.dropout", 0.1, kind=float)
     of_attention = xp.get("transformer_lm.attention_dropout", None)
     return {

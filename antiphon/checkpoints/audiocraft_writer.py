@@ -16,7 +16,12 @@ from antiphon.checkpoints import text_encoders
 from antiphon.checkpoints.atomic_files import atomic_write
 from antiphon.checkpoints.audiocraft_codec import codec_values, table_of, xp_of_codec
 from antiphon.checkpoints.audiocraft_folder import CODEC_FILE, LANGUAGE_MODEL_FILE
-from antiphon.checkpoints.audiocraft_language_model import MELODY, language_model_values, xp_of_language_model
+from antiphon.checkpoints.audiocraft_language_model import (
+    ACTIVATIONS,
+    MELODY,
+    language_model_values,
+    xp_of_language_model,
+)
 from antiphon.checkpoints.audiocraft_names import (
     AUDIO_ENCODER,
     CHROMA_WINDOW,
@@ -78,18 +83,35 @@ def write_audiocraft(
     Raises:
         ParamError: a model that audiocraft has no form for. CheckpointError: the files cannot be written.
     """
+    _check(model)
     _write(folder / LANGUAGE_MODEL_FILE, _language_model(model, record, text_encoder, dtype))
     _write(folder / CODEC_FILE, _codec(model, record.codec if record else None, dtype))
+
+
+def _check(model: Composite) -> None:
+    """Refuses what audiocraft's own modules do not have."""
+    decoder = model.values["decoder"]
+    if decoder["scale_embedding"]:
+        raise ParamError("a decoder with scale_embedding=True", expected="False: audiocraft does not scale embeddings")
+    if decoder["activation_function"] not in ACTIVATIONS:
+        raise ParamError(
+            f"a decoder with activation_function={decoder['activation_function']!r}", expected=f"one of {ACTIVATIONS}"
+        )
+    if "enc_to_dec_proj.weight" not in model.tensors:
+        raise ParamError(
+            "a text encoder as wide as the decoder, without a projection between them",
+            expected="enc_to_dec_proj, which audiocraft always has",
+        )
 
 
 def _language_model(
     model: Composite, record: AudiocraftRecord | None, text_encoder: str | None, dtype: torch.dtype | None
 ) -> dict[str, Any]:
     kept = record.language_model if record is not None else None
-    if kept is not None and not _fits_language_model(kept.config, model):
+    if kept is not None and not _fits_language_model(kept.config, model, text_encoder):
         log.warning("the configuration that was kept describes another model, so a new one is written")
         kept = None
-    if kept is None or text_encoder is not None:
+    if kept is None:
         values = xp_of_language_model(
             model.values,
             model.features,
@@ -153,13 +175,14 @@ def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _fits_language_model(text: str, model: Composite) -> bool:
+def _fits_language_model(text: str, model: Composite, text_encoder: str | None) -> bool:
     try:
         told = language_model_values(XpConfig.of_text(text, _KEPT))
     except ConfigError:
         return False
-    stated, decoder = model.values["model_type"], model.values["decoder"]
-    return told.model_type == stated and _agree(told.decoder, decoder)
+    if told.model_type != model.values["model_type"] or text_encoder not in (None, told.text_encoder):
+        return False
+    return _agree(told.decoder, model.values["decoder"])
 
 
 def _fits_codec(text: str, values: Mapping[str, Any]) -> bool:

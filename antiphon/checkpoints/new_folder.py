@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from antiphon.checkpoints.atomic_files import atomic_write
+from antiphon.checkpoints.json_files import CONFIG_NAME
 from antiphon.errors import CheckpointError
 
 
@@ -42,3 +44,18 @@ def new_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
     finally:
         if new is not None:
             shutil.rmtree(new, ignore_errors=True)
+
+
+def copy_beside(source: Path, target: Path, patterns: Sequence[str]) -> None:
+    """Copies the files of ``source`` that match a pattern and are not of the configuration or an index.
+
+    Raises:
+        CheckpointError: a file cannot be written.
+    """
+    for pattern in patterns:
+        for file in source.glob(pattern):
+            own = file.name == CONFIG_NAME or file.name.endswith(".index.json")
+            place = target / file.name
+            if file.is_file() and not own and not (place.exists() and place.samefile(file)):
+                with atomic_write(place) as part:
+                    part.write_bytes(file.read_bytes())

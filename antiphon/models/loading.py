@@ -145,7 +145,7 @@ def build(
 def _class_for(cls: type[PreTrainedModel], checkpoint: CheckpointFolder) -> type[PreTrainedModel]:
     """The class that a checkpoint is for: the one it was asked of, or the relative whose checkpoint it is."""
     stated = checkpoint.model_type()
-    if stated not in cls.relatives:
+    if not isinstance(stated, str) or stated not in cls.relatives:
         return cls
     fitting: type[PreTrainedModel] = registry.model_class(stated, cls.relatives[stated])
     log.info("%s holds a model of type %r: it is opened as a %s", checkpoint.path, stated, fitting.__name__)

@@ -18,14 +18,14 @@ from antiphon.checkpoints.audiocraft_names import AUDIO_ENCODER
 from antiphon.checkpoints.audiocraft_record import AudiocraftRecord
 from antiphon.checkpoints.audiocraft_writer import Composite, write_audiocraft
 from antiphon.checkpoints.json_files import CONFIG_NAME, read_json
-from antiphon.checkpoints.new_folder import new_folder
+from antiphon.checkpoints.new_folder import copy_beside, new_folder
 from antiphon.checkpoints.weight_writer import total_bytes
 from antiphon.errors import CheckpointError, ParamError
 from antiphon.generation.config import GenerationConfig
 from antiphon.models import registry
 from antiphon.models.auto import AutoConfig
 from antiphon.models.configuration import dtype_of
-from antiphon.models.features import feature_settings
+from antiphon.models.features import FEATURES_NAME, PROCESSOR_NAME, feature_settings
 from antiphon.models.loading import fit, stored_names
 from antiphon.models.pretrained import PreTrainedModel
 from antiphon.models.processing import tokenizer_in
@@ -33,6 +33,7 @@ from antiphon.models.quantization import stated_in
 
 FORMATS = HF, AUDIOCRAFT = "hf", "audiocraft"
 _FAMILIES = ("musicgen", "musicgen_melody")
+_TEXTS = ("README.md", "LICENSE*")  # a licence goes where the weights go
 
 # the names that the documents' scripts give
 _SIZES = ("small", "medium", "large", "melody", "melody-large")
@@ -66,7 +67,8 @@ def convert(
 
     Weights keep the precision they are stored in, part by part, unless ``dtype`` names one; what audiocraft's files
     hold beyond the documents' layout is kept in ``audiocraft.json``, so that the way back gives the same tensors, names
-    and configurations. No more than a shard is held in memory.
+    and configurations. Weights are seen through their files: to ``hf`` no more than a shard is in memory, and that only
+    where it is cast; to ``audiocraft`` the projections, which lie fused there, and all that is cast.
 
     Args:
         source: a folder, one file of audiocraft's, a name on the Hub, or a short name such as ``"small"`` or
@@ -109,7 +111,7 @@ def _original(place: str | os.PathLike[str], elsewhere: Elsewhere) -> Audiocraft
     path = Path(place).expanduser()
     if path.is_file():
         return AudiocraftFolder.within(path, elsewhere)
-    return AudiocraftFolder.within(hub.locate(place, patterns=list(hub.ORIGINALS)), elsewhere)
+    return AudiocraftFolder.within(hub.locate(place, patterns=[*hub.ORIGINALS, *_TEXTS]), elsewhere)
 
 
 # to the documents' layout
@@ -124,11 +126,15 @@ def _to_hf(
     force: bool,
     tell: Tell,
 ) -> Converted:
+    if original.language_model is None:
+        raise CheckpointError(f"{original.codec} is a codec alone", expected="a language model beside it")
     config = _config(original.config())
     with torch.device("meta"):
         model: PreTrainedModel = registry.model_class(config.model_type, "text_to_waveform")(config)
     config.architectures = [type(model).__name__]
-    config.dtype = dtype or torch.float32
+    for part in (config, config.text_encoder, config.audio_encoder, config.decoder):
+        part.dtype = dtype or torch.float32
+    processor = _processor(config.model_type, original)  # which may not be in reach: known before anything is written
     with original.open() as weights, new_folder(target, force=force) as folder:
         tensors = _fitting(model, weights)
         tell(f"writing {len(tensors)} tensors, {total_bytes(tensors, dtype) / 2**20:.1f} MiB")
@@ -137,7 +143,8 @@ def _to_hf(
         AudiocraftRecord.of(original, codec).write(folder)
         config.save_pretrained(folder)
         GenerationConfig.from_dict(original.generation()).save_pretrained(folder)
-        _processor(config.model_type, original).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        copy_beside(original.language_model.parent, folder, _TEXTS)
         return Converted(HF, len(tensors), total_bytes(tensors, dtype))
 
 
@@ -184,7 +191,16 @@ def _to_audiocraft(
         new = stack.enter_context(new_folder(target, force=force))
         tell(f"writing {len(composite.tensors)} tensors")
         write_audiocraft(new, composite, record=AudiocraftRecord.read(folder), text_encoder=text_encoder, dtype=dtype)
+        copy_beside(folder, new, _TEXTS)
         return Converted(AUDIOCRAFT, len(composite.tensors), total_bytes(composite.tensors, dtype))
+
+
+def _feature_settings(folder: Path, model_type: str) -> dict[str, Any]:
+    """Those of the folder, or, in one that a model was saved into without its processor, those of a new extractor."""
+    if (folder / FEATURES_NAME).exists() or (folder / PROCESSOR_NAME).exists():
+        return feature_settings(folder)
+    settings: dict[str, Any] = registry.processing_class(str(registry.processing_names(model_type)[1]))().to_dict()
+    return settings
 
 
 def _composite(folder: Path, config: Any, tensors: Mapping[str, Tensor]) -> Composite:
@@ -197,7 +213,7 @@ def _composite(folder: Path, config: Any, tensors: Mapping[str, Tensor]) -> Comp
     rate_hz = config.audio_encoder.frame_rate
     return Composite(
         config.to_dict(),
-        feature_settings(folder),
+        _feature_settings(folder, config.model_type),
         3.0 if guidance is None else float(guidance),
         round(frames / rate_hz, 3) if frames and frames >= rate_hz else 30.0,
         tensors,

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.checkpoints import hub, store
-from antiphon.checkpoints.new_folder import new_folder
+from antiphon.checkpoints.new_folder import copy_beside, new_folder
 from antiphon.models.auto import AutoModel
-from antiphon.models.configuration import CONFIG_NAME
 from antiphon.models.quantization import Quantization
 
 # What belongs to a checkpoint besides its weights: tokenizer, processor, settings of the generation, licence.
@@ -42,18 +41,8 @@ def write_rounded(
         hub.locate(name_or_dir, patterns=list(_BESIDE))
         model = AutoModel.from_pretrained(source, dtype="auto", quantization_config=plan)
         model.save_pretrained(new)
-        _copy_beside(source, new)
+        copy_beside(source, new, _BESIDE)
     return Sizes(_weights_bytes(source), _weights_bytes(target))
-
-
-def _copy_beside(source: Path, target: Path) -> None:
-    for pattern in _BESIDE:
-        for file in source.glob(pattern):
-            own = file.name == CONFIG_NAME or file.name.endswith(".index.json")
-            place = target / file.name
-            if file.is_file() and not own and not (place.exists() and place.samefile(file)):
-                with store.atomic_write(place) as part:
-                    part.write_bytes(file.read_bytes())
 
 
 def _weights_bytes(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from antiphon.checkpoints.xp_config import XpConfig
 from antiphon.errors import CheckpointError, ConfigError, ParamError
 
 from .originals import CODEC, KINDS, MODEL, changed, copied, elsewhere, golden, reconfigured, write_text_encoder
+from .test_hub import make_cache
 
 HERE = Path("here")
 NAMES = {"mono": MODEL, "stereo": MODEL, "melody": MODEL, "training": "checkpoint.th"}
@@ -107,6 +109,29 @@ def test_parts_open_alone_and_need_no_other(text_encoder: Path) -> None:
         assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in part.state_dict().items())
     text = antiphon.T5EncoderModel.from_pretrained(golden("mono"), text_encoder=text_encoder)
     assert torch.equal(text.state_dict()["shared.weight"], whole.text_encoder.state_dict()["shared.weight"])
+
+
+def test_parts_of_a_melody_model_open_alone_too(text_encoder: Path, codec: Path) -> None:
+    whole = opened("melody", text_encoder, codec)
+    decoder = antiphon.MusicgenMelodyForCausalLM.from_pretrained(golden("melody"), codec=codec)
+    text = antiphon.T5EncoderModel.from_pretrained(golden("melody"), text_encoder=text_encoder, codec=codec)
+    coded = antiphon.EncodecModel.from_pretrained(golden("melody"), codec=codec)
+    for part, same in ((decoder, whole.decoder), (text, whole.text_encoder), (coded, whole.audio_encoder)):
+        assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in part.state_dict().items())
+
+
+def test_a_repository_that_has_only_such_files_opens_from_the_hubs_cache(
+    tmp_path: Path, text_encoder: Path, codec: Path
+) -> None:
+    contents = {name: (golden("mono") / name).read_bytes() for name in (MODEL, CODEC)}
+    make_cache(tmp_path, "me/finetuned", contents)
+    access: dict[str, Any] = {"cache_dir": tmp_path, "local_files_only": True, "text_encoder": text_encoder}
+    assert antiphon.AutoConfig.from_pretrained("me/finetuned", **access).model_type == "musicgen"
+    model = antiphon.AutoModelForTextToWaveform.from_pretrained("me/finetuned", **access)
+    gc.collect()  # some of its weights are views of the file in the cache, which was closed
+    same = opened("mono", text_encoder, codec).state_dict()
+    assert all(torch.equal(tensor, same[name]) for name, tensor in model.state_dict().items())
+    assert antiphon.AutoProcessor.from_pretrained("me/finetuned", **access).sampling_rate == 1000
 
 
 def test_a_codec_alone_in_a_folder_is_a_checkpoint_of_its_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,20 @@ def test_what_cannot_be_reached_is_one_line(tmp_path: Path, capsys: Any, monkeyp
     assert "needs 'google-t5/t5-base'" in line
     assert "--text-encoder" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_names_options_and_tests_that_exist(capsys: Any) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "originals.md").read_text(encoding="utf-8")
+    assert run(["convert", "--help"]) == 0
+    known = set(re.findall(r"--[a-z][a-z_-]*", capsys.readouterr().out))
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", page)) <= known
+    tests = re.findall(r"`((?:\w+/)+test_\w+\.py)`", page)
+    assert len(tests) > 15
+    assert [name for name in tests if not (root / "tests" / name).exists()] == []
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        compile(block, "originals.md", "exec")
+    for name in re.findall(
+        r"`([a-z-]+)`", page.split("stand for the\npublished models")[0].split("could\nbe either. ")[1]
+    ):
+        assert name == "stereo-" or name in conversion.SHORT_NAMES

@@ -90,7 +90,7 @@ def test_F027_what_fails_halfway_leaves_nothing(checkpoint: Path, tmp_path: Path
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rounded_checkpoint, "_copy_beside", full)
+    monkeypatch.setattr(rounded_checkpoint, "copy_beside", full)
     with pytest.raises(CheckpointError, match="No space left"):
         write_rounded(checkpoint, tmp_path / "out", Quantization(8))
     assert list(tmp_path.iterdir()) == []

@@ -34,6 +34,29 @@ def test_logits_are_those_of_audiocraft(model: Any) -> None:
     assert (logits - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
+PADS, LAST = 2, 3  # places of padding, and columns whose logits are kept behind it
+
+
+def test_pads_of_a_text_are_seen_by_audiocraft_and_by_us_unless_they_are_masked(model: Any) -> None:
+    kind, ours = model
+    asked = answers(kind)
+    states = torch.nn.functional.pad(ours.enc_to_dec_proj(asked["text"]), (0, 0, 0, PADS))
+    mask = torch.ones(states.shape[:2], dtype=torch.long)
+    mask[:, -PADS:] = 0
+    if kind == "melody":
+        melody = ours.audio_enc_to_dec_proj(asked["chroma"])
+        states, mask = torch.cat([melody, states], dim=1), torch.cat([torch.ones(melody.shape[:2]).long(), mask], dim=1)
+    columns = asked["columns"].flatten(0, 1)
+    with torch.no_grad():
+        seen = ours.decoder(columns, encoder_hidden_states=states).logits[:, -LAST:]
+        masked = ours.decoder(columns, encoder_hidden_states=states, encoder_attention_mask=mask).logits[:, -LAST:]
+    theirs, alone = asked["logits_padded"].flatten(0, 1), asked["logits"].flatten(0, 1)[:, -LAST:]
+    assert (seen - theirs).abs().max() < 1e-5 * theirs.abs().max()
+    assert (theirs - alone).abs().max() > 1e-3 * alone.abs().max()
+    # a melody's columns stand behind the pads, so that masked or not they are at other places
+    assert bool((masked - alone).abs().max() < 1e-5 * alone.abs().max()) is (kind != "melody")
+
+
 def test_codes_and_sounds_are_those_of_audiocraft(model: Any) -> None:
     _, ours = model
     asked = answers("mono")  # all kinds have the codec of this one

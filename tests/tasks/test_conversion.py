@@ -18,6 +18,7 @@ from antiphon.checkpoints.xp_config import XpConfig
 from antiphon.errors import CheckpointError, ConfigError, ParamError
 from antiphon.tasks import conversion
 from antiphon.tasks.conversion import convert
+from antiphon.tasks.summary import summarise
 
 from ..checkpoints.originals import (
     CODEC,
@@ -73,7 +74,10 @@ def test_a_converted_checkpoint_is_the_original(kind: str, converted: Any, place
     cls = getattr(antiphon, _CLASSES.get(kind, "MusicgenForConditionalGeneration"))
     ours = cls.from_pretrained(converted[kind])
     direct = cls.from_pretrained(golden(kind), **places[kind])
-    assert ours.config.to_dict() == {**direct.config.to_dict(), "architectures": [cls.__name__]}
+    wanted = {**direct.config.to_dict(), "architectures": [cls.__name__]}
+    for part in ("text_encoder", "audio_encoder"):
+        wanted[part] = {**wanted[part], "dtype": "float32"}
+    assert ours.config.to_dict() == wanted
     assert ours.generation_config.to_dict() == direct.generation_config.to_dict()
     assert all(torch.equal(tensor, direct.state_dict()[name]) for name, tensor in ours.state_dict().items())
     one = antiphon.AutoProcessor.from_pretrained(converted[kind])
@@ -107,6 +111,14 @@ def test_F134_there_and_back_is_the_identity(kind: str, converted: Any, tmp_path
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == [CODEC, MODEL]
     for name in (MODEL, CODEC):
         assert_equal_files(golden(kind) / name, tmp_path / "back" / name)
+
+
+def test_the_kept_configuration_stays_unless_another_text_encoder_is_named(converted: Any, tmp_path: Path) -> None:
+    convert(converted["mono"], tmp_path / "same", text_encoder="t5-base")
+    assert_equal_files(golden("mono") / MODEL, tmp_path / "same" / MODEL)
+    convert(converted["mono"], tmp_path / "other", text_encoder="t5-large")
+    config = XpConfig.of_text(loaded(tmp_path / "other" / MODEL)["xp.cfg"], tmp_path)
+    assert config.get("conditioners.description.t5.name") == "t5-large"
 
 
 def test_F134_spellings_and_order_of_names_come_back_too(places: Any, tmp_path: Path) -> None:
@@ -167,7 +179,9 @@ def test_weights_keep_their_precision_part_by_part_unless_one_is_named(
     done = convert(golden("mono"), tmp_path / "half", dtype="bfloat16", **places["mono"])
     assert set(dtypes(tmp_path / "half").values()) == {"torch.bfloat16"}
     assert done.weights_bytes == pytest.approx((tmp_path / "half" / "model.safetensors").stat().st_size, rel=0.2)
-    assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "bfloat16"
+    config = json.loads((tmp_path / "half" / "config.json").read_text())
+    parts = [config, config["text_encoder"], config["audio_encoder"], config["decoder"]]
+    assert [part["dtype"] for part in parts] == ["bfloat16"] * 4
     convert(converted["mono"], tmp_path / "wide", dtype="float32")
     assert {tensor.dtype for tensor in loaded(tmp_path / "wide" / MODEL)["best_state"].values()} == {torch.float32}
 
@@ -214,6 +228,48 @@ def test_a_model_that_was_cut_since_gets_a_configuration_of_its_own(
     assert XpConfig.of_text(loaded(tmp_path / "back" / MODEL)["xp.cfg"], tmp_path).get("transformer_lm.num_layers") == 1
 
 
+@pytest.mark.parametrize("kind", ["mono", "melody"])
+def test_a_model_that_was_saved_without_its_processor_goes_back_too(kind: str, converted: Any, tmp_path: Path) -> None:
+    antiphon.AutoModelForTextToWaveform.from_pretrained(converted[kind]).save_pretrained(tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "back", text_encoder="t5-base")
+    state = loaded(tmp_path / "back" / MODEL)["best_state"]
+    assert state.keys() == loaded(golden(kind) / MODEL)["best_state"].keys()
+    window = [tensor for name, tensor in state.items() if name.endswith("spec.window")]
+    assert [len(tensor) for tensor in window] == ([16384] if kind == "melody" else [])
+
+
+@pytest.mark.parametrize(
+    ("decoder", "said"),
+    [
+        ({"scale_embedding": True}, "scale_embedding=True"),
+        ({"activation_function": "silu"}, "activation_function='silu'"),
+        ({"hidden_size": 24}, "without a projection"),
+    ],
+)
+def test_what_audiocraft_does_not_have_is_not_written_for_it(
+    decoder: dict[str, Any], said: str, converted: Any, tmp_path: Path
+) -> None:
+    config = antiphon.MusicgenConfig.from_pretrained(converted["mono"])
+    config.decoder.update(decoder)
+    antiphon.MusicgenForConditionalGeneration(config).save_pretrained(tmp_path / "hf")
+    with pytest.raises(ParamError, match=said):
+        convert(tmp_path / "hf", tmp_path / "back", text_encoder="t5-base")
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_licence_goes_where_the_weights_go(places: Any, tmp_path: Path) -> None:
+    folder = copied("mono", tmp_path / "run")
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    (folder / "LICENSE_weights").write_text("not for profit")
+    (folder / "notes.txt").write_text("private")
+    convert(folder, tmp_path / "hf", **places["mono"])
+    convert(tmp_path / "hf", tmp_path / "back")
+    for there in ("hf", "back"):
+        assert (tmp_path / there / "LICENSE_weights").read_text() == "not for profit"
+        assert not (tmp_path / there / "notes.txt").exists()
+    assert summarise(tmp_path / "hf").licence == "cc-by-nc-4.0"
+
+
 def test_one_file_of_a_run_is_enough_of_a_name(places: Any, tmp_path: Path) -> None:
     folder = copied("mono", tmp_path / "run")
     (folder / MODEL).rename(folder / "finetuned.bin")
@@ -254,7 +310,7 @@ def test_short_names_are_those_of_published_models_and_parts_come_from_the_hub(
     kind = "stereo" if "stereo" in name else "mono"
     for file in sorted(converted[kind].iterdir()):
         assert (tmp_path / "hf" / file.name).read_bytes() == file.read_bytes(), file.name
-    assert published[0] == (f"facebook/musicgen-{name}", hub.ORIGINALS)
+    assert published[0] == (f"facebook/musicgen-{name}", (*hub.ORIGINALS, "README.md", "LICENSE*"))
     assert "google-t5/t5-base" in {repository for repository, _ in published}
 
 
@@ -263,6 +319,10 @@ def test_what_holds_no_such_files_is_refused(converted: Any, tmp_path: Path) -> 
         convert(converted["mono"], tmp_path / "x", to="hf")
     with pytest.raises(CheckpointError, match=r"config.json is missing"):
         convert(golden("mono"), tmp_path / "x", to="audiocraft")
+    (tmp_path / "codec_alone").mkdir()
+    shutil.copy(golden("mono") / CODEC, tmp_path / "codec_alone")
+    with pytest.raises(CheckpointError, match="codec alone"):
+        convert(tmp_path / "codec_alone", tmp_path / "x")
     with pytest.raises(ParamError, match="to='onnx'"):
         convert(golden("mono"), tmp_path / "x", to="onnx")
     with pytest.raises(ParamError, match="codec='y' on the way to audiocraft"):
@@ -297,7 +357,7 @@ def test_F027_what_fails_halfway_leaves_nothing(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*((conversion, "_processor", full) if to == "hf" else (torch, "save", full)))
+    monkeypatch.setattr(*((conversion, "copy_beside", full) if to == "hf" else (torch, "save", full)))
     source = golden("mono") if to == "hf" else converted["mono"]
     with pytest.raises(CheckpointError, match="No space left|disk is full"):
         convert(source, tmp_path / "out", **(places["mono"] if to == "hf" else {}))
