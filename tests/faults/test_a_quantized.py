@@ -14,6 +14,7 @@ from torch import Tensor
 
 from antiphon.checkpoints import hub
 from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamError, ParamTypeError
+from antiphon.models import loading
 from antiphon.models.auto import AutoModel
 from antiphon.models.encodec import EncodecModel
 from antiphon.models.musicgen import MusicgenForCausalLM, MusicgenForConditionalGeneration
