@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from antiphon.checkpoints import hub
 from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamError, ParamTypeError
 from antiphon.models import loading
 from antiphon.models.auto import AutoModel
@@ -86,7 +87,7 @@ def stating(folder: Path, **fields: Any) -> Path:
 def test_F029_requests_that_contradict_or_mean_nothing_are_refused_before_anything_is_read(
     tiny_folder: Path, request_: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "fetched", lambda *_, **__: pytest.fail("files were looked for"))
+    monkeypatch.setattr(hub, "fetched", lambda *_, **__: pytest.fail("files were looked for"))
     with pytest.raises(ParamError, match=named):
         load(tiny_folder, **request_)
 
