@@ -80,8 +80,14 @@ def rounded(weight: Tensor, bits: int, group_size: int = GROUP_SIZE) -> tuple[Te
 
 def restored(codes: Tensor, scales: Tensor, bits: int, group_size: int = GROUP_SIZE) -> Tensor:
     """The float32 weight (O, I) of codes (O, I) and scales (O, ceil(I / G))."""
-    spread = scales.float().repeat_interleave(group_size, dim=1)[:, : codes.shape[1]]
-    return (codes.float() - zero_code(bits)) * spread
+    weight = codes.float().sub_(zero_code(bits))
+    whole = codes.shape[1] // group_size
+    inputs = whole * group_size
+    # in place, group by group: writing out costs what its passes over memory cost
+    weight[:, :inputs].view(len(weight), whole, group_size).mul_(scales[:, :whole, None].float())
+    if inputs < codes.shape[1]:
+        weight[:, inputs:].mul_(scales[:, whole:].float())
+    return weight
 
 
 def _each(work: Callable[[int], None], firsts: range) -> None:

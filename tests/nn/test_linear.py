@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiphon.nn import linear as module
+from antiphon.nn import dense as module
 from antiphon.nn.linear import Embedding, Linear, lay_side_by_side, linear, stacked_linear, stacks_of
 
 

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from antiphon.nn.dense import dense_product
 from antiphon.nn.native.library import native
 from antiphon.nn.rounding import restored
 
 # Rows up to which the kernel is the fastest: it reads the weights once for all of them, but then it only multiplies as
-# fast as it can widen. Measured against F.linear for bfloat16, and for codes against writing the weight out before.
+# fast as it can widen. Measured against torch for bfloat16, and for codes against writing the weight out before.
 _MOST_ROWS = {16: 6, 8: 128, 4: 128}
 
 # Inputs that the kernel widens at once.
 _CHUNK = 32
 
-# Weights written out at once where a product goes by F.linear.
+# Weights written out at once where torch multiplies: so few that they are still in the caches then.
 _WEIGHTS_AT_ONCE = 1 << 22
 
 # The kernel's numbers for kinds of tensors; see lanes.h.
@@ -121,7 +121,7 @@ def written_out_product(x: Tensor, weight: Codes, bias: Tensor | None = None) ->
     for begin in range(0, outputs, step):
         end = min(begin + step, outputs)
         part = weight.rows(begin, end).weight(x.dtype)
-        parts.append(F.linear(x, part, None if bias is None else bias[begin:end]))
+        parts.append(dense_product(x, part, None if bias is None else bias[begin:end]))
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
