@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiphon.nn import dense as module
+from antiphon.nn import dense
+from antiphon.nn import linear as module
 from antiphon.nn.linear import Embedding, Linear, lay_side_by_side, linear, stacked_linear, stacks_of
 
 
@@ -32,7 +33,7 @@ def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
     """Both kernels, whatever processor the tests run on."""
     if request.param and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.fail("this torch has no oneDNN operator, which the rule of the library relies on finding out")
-    monkeypatch.setattr(module, "_prefers_onednn", lambda: request.param)
+    monkeypatch.setattr(dense, "_prefers_onednn", lambda: request.param)
     return bool(request.param)
 
 
@@ -53,7 +54,7 @@ def test_other_dtypes_keep_theirs(onednn: bool, dtype: torch.dtype) -> None:
 
 def test_the_special_kernel_is_really_taken_without_gradients_only(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(module, "_prefers_onednn", lambda: not asked.append(True))
+    monkeypatch.setattr(dense, "_prefers_onednn", lambda: not asked.append(True))
     x, weight = noise(2, 8), nn.Parameter(noise(5, 8, seed=1))
     linear(x, weight)  # a gradient is wanted: the question must not even come up
     assert asked == []
