@@ -69,15 +69,16 @@ def steps_table(
     """
     found = in_turn(contestants(Request(model=str(folder), threads=threads, steps=steps), kinds), rounds)
     decoder = decoder_sizes(folder)
-    names = ("", "a step", "beside fp32", "beside the same kind", "limit", "of the limit", "first sound")
+    names = ("", "a step", "beside fp32", "beside the same kind", "limit", "of the limit")
+    after = ("first column", "each later one", "beside fp32", "first sound", "loading", "peak memory")
     heard = "a melody of 30 s and 16 places of text" if hears_melodies(decoder) else "16 places of text"
     layers = f"{decoder['num_hidden_layers']} layers of {decoder['hidden_size']}"
     lines = [f"{layers}, {steps} steps, guidance, {heard}, top-k 250, {threads} threads.\n"]
-    lines.append(heading(*names, "loading", "peak memory"))
+    lines.append(heading(*names, *after))
     for name, runs in found.items():
         kind = name.split()[-1]
         ms, limit = median(runs, "ms_per_step"), bytes_per_step(decoder, kind) / read_gb_s / 1e6
-        peer = found.get(f"transformers {kind}", [])
+        peer, later_ms = found.get(f"transformers {kind}", []), median(runs, "ms_per_later_step")
         lines.append(
             row(
                 name,
@@ -86,6 +87,9 @@ def steps_table(
                 _ratio(median(peer, "ms_per_step"), ms),
                 f"{limit:.1f} ms",
                 f"{limit / ms:.0%}",
+                f"{median(runs, 'first_column_s'):.2f} s",
+                f"{later_ms:.1f} ms",
+                _ratio(median(found.get(BASE, []), "ms_per_later_step"), later_ms),
                 f"{median(runs, 'first_sound_s'):.2f} s",
                 f"{median(runs, 'load_s'):.2f} s",
                 f"{median(runs, 'peak_mib'):.0f} MiB",

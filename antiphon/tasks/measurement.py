@@ -71,11 +71,23 @@ if asked["steps"]:
         decoding.append(time.perf_counter())
         return decode(*args, **kwargs)
 
+    class Clock:  # what a streamer hears: the prompt, then each column
+        heard = []
+
+        def put(self, value):
+            self.heard.append(time.perf_counter())
+
+        def end(self):
+            pass
+
     model.audio_encoder.decode = decode_and_tell
     begun = time.perf_counter()
-    sound = model.generate(**call, max_new_tokens=asked["steps"])
+    sound = model.generate(**call, max_new_tokens=asked["steps"], streamer=Clock())
     found["generate_s"] = time.perf_counter() - begun
     found["ms_per_step"] = 1000 * (decoding[0] - begun) / asked["steps"]
+    first, *later = Clock.heard[1:]
+    found["first_column_s"] = first - begun
+    found["ms_per_later_step"] = 1000 * (later[-1] - first) / len(later)
     found["sound_s"] = sound.shape[-1] / codec.sampling_rate
     model.audio_encoder.decode = decode
     found["peak_mib"] = memory_mib("VmHWM")
@@ -134,6 +146,7 @@ def measure(library: str, request: Request) -> dict[str, Any]:
     """The figures of one process: ``load_s``, and what the request asks for.
 
     ``ms_per_step`` is the time from the call to the codec's turn over the steps, the text's encoding included;
+    ``first_column_s`` is the part of it until the first column, and ``ms_per_later_step`` what each other one takes;
     ``first_sound_s`` is counted from the call to the first chunk of ``stream``, or to the end of ``generate`` in a
     library without it.
     Memory is in MiB, ``None`` where the system does not tell.
