@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from turns import heading, in_turn, median, row
+from turns import Measured, heading, in_turn, median, row
 
 from antiphon.tasks.comparison import bytes_per_step, decoder_sizes, hears_melodies
 from antiphon.tasks.measurement import LOADING, PEER_KINDS, Request, measure
@@ -78,7 +78,7 @@ def steps_table(
     for name, runs in found.items():
         kind = name.split()[-1]
         ms, limit = median(runs, "ms_per_step"), bytes_per_step(decoder, kind) / read_gb_s / 1e6
-        peer, later_ms = found.get(f"transformers {kind}", []), median(runs, "ms_per_later_step")
+        peer = found.get(f"transformers {kind}", [])
         lines.append(
             row(
                 name,
@@ -87,15 +87,21 @@ def steps_table(
                 _ratio(median(peer, "ms_per_step"), ms),
                 f"{limit:.1f} ms",
                 f"{limit / ms:.0%}",
-                f"{median(runs, 'first_column_s'):.2f} s",
-                f"{later_ms:.1f} ms",
-                _ratio(median(found.get(BASE, []), "ms_per_later_step"), later_ms),
+                *_columns(runs, found.get(BASE, [])),
                 f"{median(runs, 'first_sound_s'):.2f} s",
                 f"{median(runs, 'load_s'):.2f} s",
                 f"{median(runs, 'peak_mib'):.0f} MiB",
             )
         )
     return "\n".join(lines) + "\n" + left_out()
+
+
+def _columns(runs: Measured, base: Measured) -> tuple[str, str, str]:
+    """The first column, each later one, and its ratio; dashes for who does not tell them apart."""
+    first_s, later_ms = median(runs, "first_column_s"), median(runs, "ms_per_later_step")
+    if later_ms != later_ms:
+        return "-", "-", "-"
+    return f"{first_s:.2f} s", f"{later_ms:.1f} ms", _ratio(median(base, "ms_per_later_step"), later_ms)
 
 
 def codec_table(folder: Path, *, rounds: int, threads: int) -> str:
