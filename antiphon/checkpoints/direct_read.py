@@ -91,8 +91,9 @@ def read_exactly(fd: int, memory: memoryview, offset: int, path: Path) -> None:
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
         if got == 0:
+            end = min(offset + done, os.fstat(fd).st_size)  # this piece may lie wholly behind it
             raise CheckpointError(
-                f"{path} ended at byte {offset + done} while it was being read",
+                f"{path} ended at byte {end} while it was being read",
                 expected=f"at least {offset + len(memory)} bytes",
                 fix="Something truncated the file after it was opened; fetch it again",
             )
