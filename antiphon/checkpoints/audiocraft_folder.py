@@ -6,6 +6,7 @@ The language model lies in ``state_dict.bin`` (or a training run's ``checkpoint.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from antiphon.checkpoints.json_files import CONFIG_NAME
 from antiphon.checkpoints.renamed_file import RenamedFile
 from antiphon.checkpoints.store import WeightFile, Weights
 from antiphon.checkpoints.text_encoders import KNOWN, on_the_hub
+from antiphon.checkpoints.xp_config import XpConfig
 from antiphon.errors import CheckpointError
 
 LANGUAGE_MODEL_FILE, TRAINING_FILE, CODEC_FILE = "state_dict.bin", "checkpoint.th", "compression_state_dict.bin"
@@ -96,7 +98,7 @@ class AudiocraftFolder:
 
     def model_type(self) -> str:
         """Of the configuration."""
-        return CODEC_TYPE if self.language_model is None else self._told().model_type
+        return CODEC_TYPE if self.language_model is None else self._told.model_type
 
     def config(self) -> dict[str, Any]:
         """The values of ``config.json``; weights that are stored in several precisions are float32 together.
@@ -106,7 +108,7 @@ class AudiocraftFolder:
         """
         if self.language_model is None:
             return self._codec_values(None)
-        told = self._told()
+        told = self._told
         values = {
             "model_type": told.model_type,
             "text_encoder": self._text_values(told),
@@ -120,7 +122,7 @@ class AudiocraftFolder:
 
     def generation(self) -> dict[str, Any]:
         """The values of ``generation_config.json``: how audiocraft generates, a window long."""
-        told = self._told()
+        told = self._told
         codec = self._codec_values(told)
         hop = math.prod(codec["upsampling_ratios"])
         start = told.decoder["vocab_size"]
@@ -135,7 +137,7 @@ class AudiocraftFolder:
 
     def features(self) -> dict[str, Any]:
         """The values of ``preprocessor_config.json``."""
-        told = self._told()
+        told = self._told
         if told.model_type == MELODY:
             kept = {key: value for key, value in told.chroma.items() if key != "chroma_length"}
             return {"feature_extractor_type": "MusicgenMelodyFeatureExtractor", **kept}
@@ -154,7 +156,7 @@ class AudiocraftFolder:
         Raises:
             CheckpointError: it cannot be reached.
         """
-        return self._text_encoder(self._told()).folder()
+        return self._text_encoder(self._told).folder()
 
     def open(self, part: str = "") -> Weights:
         """The weights under the documents' names.
@@ -180,7 +182,7 @@ class AudiocraftFolder:
             yield self._codec_file("")
             return
         trained_text = False
-        told = self._told()
+        told = self._told
         if not part.startswith(AUDIO_ENCODER):
             model = self._language_model_file(self.language_model)
             trained_text = any(name.startswith(TEXT_ENCODER) for name in model.infos)
@@ -207,6 +209,7 @@ class AudiocraftFolder:
 
     # the parts
 
+    @functools.cached_property
     def _told(self) -> LanguageModelValues:
         if self.language_model is None:
             raise CheckpointError(
@@ -216,6 +219,17 @@ class AudiocraftFolder:
             if file.pretrained is not None:
                 raise CheckpointError(f"{self.language_model} names a codec", expected="a language model")
             return language_model_values(file.config)
+
+    @functools.cached_property
+    def _named_codec(self) -> str | None:
+        """The codec that the codec's file merely names."""
+        with closing(AudiocraftFile(self._own_codec())) as file:
+            return file.pretrained
+
+    @functools.cached_property
+    def _codec_config(self) -> XpConfig:
+        with closing(AudiocraftFile(self._own_codec())) as file:
+            return file.config
 
     def _text_encoder(self, told: LanguageModelValues) -> BorrowedPart:
         given = self.elsewhere.text_encoder
@@ -238,8 +252,7 @@ class AudiocraftFolder:
         """The codec where it is not in a file of audiocraft's."""
         name: Any = self._codec_elsewhere
         if name is None and self.codec is not None:
-            with closing(AudiocraftFile(self.codec)) as file:
-                name = file.pretrained
+            name = self._named_codec
             if name is None:
                 return None
         if name is None:
@@ -263,8 +276,7 @@ class AudiocraftFolder:
         borrowed = self._borrowed_codec(told)
         if borrowed is not None:
             return borrowed.values()
-        with closing(AudiocraftFile(self._own_codec())) as file:
-            return codec_values(file.config, None if told is None else told.used_codebooks)
+        return codec_values(self._codec_config, None if told is None else told.used_codebooks)
 
     def _codec_file(self, prefix: str) -> RenamedFile:
         file = AudiocraftFile(self._own_codec())

@@ -296,13 +296,10 @@ class MusicGen:
         return (sound, output.audio_codes) if return_tokens else sound
 
     def _text_inputs(self, texts: list[str]) -> dict[str, Any]:
-        """States of the texts and the mask of their places; that of no text hides what its one token says."""
+        """The tokens of the texts and the mask of their places; that of no text hides its one token."""
         tokens = self.processor.tokenizer(texts, padding=True, return_tensors="pt")
-        encoder, mask = self.model.text_encoder, tokens["attention_mask"]
-        with torch.no_grad():
-            states = encoder(tokens["input_ids"].to(encoder.device), attention_mask=mask.to(encoder.device))[0]
         given = torch.tensor([[bool(text)] for text in texts])
-        return {"encoder_outputs": (states,), "attention_mask": mask * given}
+        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"] * given}
 
 
 class _Progress:
