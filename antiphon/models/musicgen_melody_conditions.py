@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from antiphon.audio.chroma import HOP_SAMPLES
 from antiphon.errors import NumericError, ParamError
 from antiphon.generation.windows import Window
 from antiphon.models.musicgen_generation import Conditions
-
-# Samples between two frames of chroma. Only the feature extractor's file says it, which a model does not read.
-_HOP_SAMPLES = 4096
 
 
 def null_melody(rows: int, pitch_classes: int, *, like: Tensor) -> Tensor:
@@ -97,11 +95,10 @@ class MelodyHearing:
 
     def __call__(self, windows: Sequence[Window], number: int) -> Conditions:
         """The conditions of one window."""
-        null = self._null()
-        melody = null if self.chroma is None else self._melody(self.chroma, windows, number)
+        melody = self._null() if self.chroma is None else self._melody(self.chroma, windows, number)
         states = torch.cat([melody, self.text], dim=1)
         if self.guided:
-            states = torch.cat([states, torch.cat([null, torch.zeros_like(self.text)], dim=1)])
+            states = torch.cat([states, torch.cat([self._null(), torch.zeros_like(self.text)], dim=1)])
         mask = None
         if self.text_mask is not None and not bool(self.text_mask.all()):
             mask = torch.cat([self.text_mask.new_ones(melody.shape[:2]), self.text_mask], dim=1)
@@ -123,7 +120,8 @@ class MelodyHearing:
         else:  # where the window lies in the piece; the first of several is not at 0 behind a long prompt
             codec = self.model.config.audio_encoder
             second = windows[number].first / codec.frame_rate
-            first = round(second * codec.sampling_rate / _HOP_SAMPLES)
+            # the published hop: only the feature extractor's file says it, which a model does not read
+            first = round(second * codec.sampling_rate / HOP_SAMPLES)
         return melody_prefix(self.model, chroma, self.chroma_mask, first=first).to(self.text)
 
 

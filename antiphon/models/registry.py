@@ -44,6 +44,9 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
+# the role of a composite that makes music
+MUSIC = "text_to_waveform"
+
 # class named in a processor or tokenizer file -> module
 _PROCESSORS: dict[str, str] = {
     "MusicgenProcessor": "antiphon.models.musicgen_processor",
@@ -63,9 +66,9 @@ _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
 }
 
 
-def model_types() -> list[str]:
-    """The model types known, sorted."""
-    return sorted(_MODELS)
+def model_types(role: str | None = None) -> list[str]:
+    """The model types known, sorted; those that have a class in a role where one is given."""
+    return sorted(name for name, (_, roles) in _MODELS.items() if role is None or role in roles)
 
 
 def model_class(model_type: Any, role: str) -> Any:
@@ -78,8 +81,9 @@ def model_class(model_type: Any, role: str) -> Any:
         raise ConfigError(f"model_type {model_type!r}", expected=f"one of {model_types()}")
     module, roles = _MODELS[model_type]
     if role not in roles:
-        fitting = sorted(name for name, (_, has) in _MODELS.items() if role in has)
-        raise ConfigError(f"model_type {model_type!r} cannot be loaded as {role}", expected=f"one of {fitting}")
+        raise ConfigError(
+            f"model_type {model_type!r} cannot be loaded as {role}", expected=f"one of {model_types(role)}"
+        )
     return getattr(importlib.import_module(module), roles[role])
 
 

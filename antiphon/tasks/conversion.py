@@ -32,7 +32,6 @@ from antiphon.models.processing import tokenizer_in
 from antiphon.models.quantization import stated_in
 
 FORMATS = HF, AUDIOCRAFT = "hf", "audiocraft"
-_FAMILIES = ("musicgen", "musicgen_melody")
 _TEXTS = ("README.md", "LICENSE*")  # a licence goes where the weights go
 
 # the names that the documents' scripts give
@@ -130,7 +129,7 @@ def _to_hf(
         raise CheckpointError(f"{original.codec} is a codec alone", expected="a language model beside it")
     config = _config(original.config())
     with torch.device("meta"):
-        model: PreTrainedModel = registry.model_class(config.model_type, "text_to_waveform")(config)
+        model: PreTrainedModel = registry.model_class(config.model_type, registry.MUSIC)(config)
     config.architectures = [type(model).__name__]
     for part in (config, config.text_encoder, config.audio_encoder, config.decoder):
         part.dtype = dtype or torch.float32
@@ -181,10 +180,11 @@ def _to_audiocraft(
     if stated_in(read_json(folder / CONFIG_NAME), str(folder)) is not None:
         raise ParamError(f"{folder} has rounded weights", expected="weights in floating point, as audiocraft has them")
     config = AutoConfig.from_pretrained(folder)
-    if config.model_type not in _FAMILIES:
-        raise ParamError(f"{folder} holds a model of type {config.model_type!r}", expected=f"one of {_FAMILIES}")
+    families = registry.model_types(registry.MUSIC)
+    if config.model_type not in families:
+        raise ParamError(f"{folder} holds a model of type {config.model_type!r}", expected=f"one of {families}")
     with torch.device("meta"):
-        model: PreTrainedModel = registry.model_class(config.model_type, "text_to_waveform")(config)
+        model: PreTrainedModel = registry.model_class(config.model_type, registry.MUSIC)(config)
     with ExitStack() as stack:
         weights = stack.enter_context(store.open_weights(folder))
         composite = _composite(folder, config, _fitting(model, weights))

@@ -11,6 +11,7 @@ from antiphon.checkpoints import hub
 from antiphon.checkpoints.audiocraft_folder import Elsewhere
 from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import ConfigError
+from antiphon.models import registry
 from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor
 from antiphon.models.configuration import dtype_of
 from antiphon.models.devices import device_of
@@ -19,7 +20,7 @@ from antiphon.tasks.composer import Composer
 from antiphon.tasks.melody import follows_none
 
 _HALF = (torch.float16, torch.bfloat16)
-_COMPOSED_BY = ("musicgen", "musicgen_melody")
+_COMPOSED_BY = registry.model_types(registry.MUSIC)
 
 
 def load(

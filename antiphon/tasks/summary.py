@@ -23,7 +23,7 @@ from antiphon.models.quantized import forecast_bytes, layers_to_round
 
 FORECAST_SECONDS = 30
 UNSTATED_LICENCE = "not stated; weights of facebook/musicgen-* are CC-BY-NC-4.0"
-_COMPOSITES = ("musicgen", "musicgen_melody")
+_COMPOSITES = registry.model_types(registry.MUSIC)
 _PROJECTIONS = {"enc_to_dec_proj": "projection", "audio_enc_to_dec_proj": "melody input"}
 _README_BYTES = 1 << 20
 _LICENCE_CHARACTERS = 200

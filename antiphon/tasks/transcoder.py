@@ -16,6 +16,7 @@ from antiphon.checkpoints import hub
 from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.codecs.streaming import EncodecDecoderStream, EncodecEncoderStream
 from antiphon.errors import AudioError, ConfigError
+from antiphon.models import registry
 from antiphon.models.devices import device_of
 from antiphon.models.encodec import EncodecModel
 from antiphon.tasks.codes_file import Codes
@@ -52,7 +53,7 @@ class Transcoder:
         place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
         config = CheckpointFolder(hub.described(name_or_dir)).values()
         kind = config.get("model_type")
-        if kind not in ("encodec", "musicgen", "musicgen_melody"):
+        if kind not in ("encodec", *registry.model_types(registry.MUSIC)):
             raise ConfigError(
                 f"{os.fspath(name_or_dir)!r} holds a model of type {kind!r}",
                 expected="an encodec or a musicgen checkpoint, which hold a codec",
