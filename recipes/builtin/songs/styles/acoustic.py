@@ -6,7 +6,7 @@ from recipes.builtin.songs.styles.style import JAZZ_MAJOR, JAZZ_MINOR, ROOT_MAJO
 
 JAZZ = Style(
     names=("jazz", "jazz swing", "swing", "bebop jazz", "smooth jazz"),
-    moods=("swinging", "smooth", "sophisticated", "lively", "late-night"),
+    moods=("swinging", "smooth", "sophisticated", "cool", "late-night"),
     drums=(
         {"kick": "x..o..x..o..", "ride": "X..X.xX..X.x", "pedal": "...X.....X.."},
         {"kick": "X.....X.....", "ride": "X..X.xX..X.x", "pedal": "...X.....X..", "snare": ".....o.....o"},
@@ -31,7 +31,7 @@ JAZZ = Style(
 )
 
 WALTZ = Style(
-    names=("waltz", "Viennese waltz", "ballroom waltz", "waltz in three-four"),
+    names=("waltz", "Viennese waltz", "ballroom waltz", "waltz in 3/4"),
     moods=("elegant", "graceful", "romantic", "dancing", "charming"),
     drums=(
         {"kick": "X.....", "snare": "..x.x."},
@@ -74,7 +74,7 @@ CLASSICAL = Style(
 
 REGGAE = Style(
     names=("reggae", "roots reggae", "island reggae", "reggae groove"),
-    moods=("sunny", "laid-back", "relaxed", "warm", "easygoing"),
+    moods=("laid-back", "relaxed", "warm", "easygoing", "island"),
     drums=(
         {"kick": "X...X...X...X...", "rim": "....x.......x...", "hat": "x.X.x.X.x.X.x.X."},
         {"kick": "X.......X.......", "rim": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
@@ -126,7 +126,7 @@ BOSSA_NOVA = Style(
 
 LATIN = Style(
     names=("salsa", "latin", "cuban salsa", "latin dance music"),
-    moods=("fiery", "festive", "lively", "hot", "danceable"),
+    moods=("fiery", "festive", "spicy", "hot", "danceable"),
     drums=(
         {"conga": "x.X.x.XXx.X.x.XX", "cowbell": "X...x...X...x...", "kick": "X...x...X...x..."},
         {"conga": "..XX..XX..XX..XX", "bell": "X.x.X.x.X.x.X.x.", "kick": "X.......X......."},
@@ -151,7 +151,7 @@ LATIN = Style(
 
 FOLK_MARCH = Style(
     names=("march", "marching band", "military march", "parade march"),
-    moods=("proud", "festive", "bold", "solemn", "brisk"),
+    moods=("proud", "festive", "bold", "solemn", "grand"),
     drums=(
         {"kick": "X...x...X...x...", "snare": "x.xxx.xxx.xxxxxx"},
         {"kick": "X...x...X...x...", "snare": "..x.x.x...x.xxx.", "crash": "X.......x......."},

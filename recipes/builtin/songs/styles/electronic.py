@@ -11,8 +11,8 @@ _ROLLS = (
 _SHORT = ("x..x..x.x..x..x.", "x.x.x.x.x.x.x.x.", "x...x.x.x...x.x.", "x..x..x...x.x...", "x---x---x--x--x-")
 
 TECHNO = Style(
-    names=("techno", "minimal techno", "club techno", "dark techno"),
-    moods=("hypnotic", "dark", "pulsing", "driving", "relentless"),
+    names=("techno", "minimal techno", "club techno", "warehouse techno"),
+    moods=("hypnotic", "pulsing", "driving", "relentless", "mechanical"),
     drums=(
         {"kick": "X...X...X...X...", "open hat": "..x...x...x...x.", "clap": "....x.......x..."},
         {"kick": "X...X...X...X...", "hat": "oxxooxxooxxooxxo"},
@@ -37,7 +37,7 @@ TECHNO = Style(
 
 HOUSE = Style(
     names=("house", "EDM", "deep house", "dance", "electronic dance music"),
-    moods=("energetic", "euphoric", "uplifting", "festive", "bright"),
+    moods=("euphoric", "festive", "danceable", "feel-good", "club"),
     drums=(
         {"kick": "X...X...X...X...", "clap": "....X.......X...", "open hat": "..x...x...x...x."},
         {

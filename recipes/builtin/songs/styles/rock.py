@@ -23,7 +23,7 @@ _STRAIGHT = ("x...x...x...x...", "x.x.x...x.x.x---", "x---x.x.x---x...", "x.x.x.
 
 POP_80S = Style(
     names=("80s pop", "eighties pop", "1980s pop", "80s synth pop", "retro synth pop"),
-    moods=("driving", "bright", "catchy", "nostalgic", "upbeat"),
+    moods=("catchy", "nostalgic", "glossy", "neon", "danceable"),
     drums=(
         {"kick": "X...x...X...x...", "snare": "....X.......X...", "hat": "x.o.x.o.x.o.x.o."},
         {"kick": "X.......X.x.....", "snare": "....X.......X...", "hat": "xoxoxoxoxoxoxoxo"},
@@ -52,7 +52,7 @@ POP_80S = Style(
 
 ROCK_90S = Style(
     names=("90s rock", "nineties rock", "1990s rock", "alternative rock", "rock"),
-    moods=("loud", "energetic", "raw", "powerful", "happy"),
+    moods=("loud", "raw", "powerful", "gritty", "anthemic"),
     drums=(
         {"kick": "X.....x.X.......", "snare": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
         {"kick": "X.x.....X.x.....", "snare": "....X.......X...", "open hat": "x...x...x...x..."},
@@ -73,7 +73,7 @@ ROCK_90S = Style(
 
 METAL = Style(
     names=("metal", "heavy metal", "thrash metal", "hard metal"),
-    moods=("aggressive", "dark", "heavy", "furious", "epic"),
+    moods=("aggressive", "brutal", "heavy", "furious", "epic"),
     drums=(
         {"kick": "X.xxX.xxX.xxX.xx", "snare": "....X.......X...", "ride": "x...x...x...x..."},
         {"kick": "XxxxXxxxXxxxXxxx", "snare": "....X.......X...", "crash": "x...x...x...x..."},
@@ -122,7 +122,7 @@ FUNK = Style(
 )
 
 BLUES_80S = Style(
-    names=("80s blues", "blues", "slow blues", "electric blues", "blues shuffle"),
+    names=("80s blues", "blues", "blues rock", "electric blues", "blues shuffle"),
     moods=("groovy", "soulful", "smoky", "gritty", "laid-back"),
     drums=(
         {"kick": "X.....X.....", "snare": "...X.....X..", "ride": "x.xx.xx.xx.x"},
@@ -147,8 +147,8 @@ BLUES_80S = Style(
 )
 
 COUNTRY = Style(
-    names=("country", "folk", "country song", "bluegrass", "country folk"),
-    moods=("cheerful", "happy", "warm", "sunny", "homely"),
+    names=("country", "folk", "bluegrass", "country folk"),
+    moods=("warm", "homely", "rustic", "down-home", "friendly"),
     drums=(
         {"kick": "X.......X.......", "snare": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
         {"kick": "X...x...X...x...", "snare": "o.xoo.xoo.xoo.xo"},
