@@ -31,7 +31,8 @@ def main() -> None:
     print(full_caption(piece))
     if asked.text:
         rng = Random(asked.seed)
-        print(*(f"  {captions(piece, rng)}" for _ in range(_TEXTS)), sep="\n")
+        for _ in range(_TEXTS):
+            print(f"  {captions(piece, rng)}")
     if asked.out:
         samples = Renderer(_RATE_HZ).render(piece, roles=asked.role, seconds=asked.seconds)
         Audio(samples, _RATE_HZ, prompt=full_caption(piece), seed=asked.seed).save(asked.out)

@@ -70,6 +70,7 @@ CLASSICAL = Style(
     leads=("violin", "flute", "piano", "trumpet"),
     major=("I V I V7", "I IV V I", "I vi ii V", "I ii V I"),
     minor=ROOT_MINOR,
+    mix_db={"chords": 4},
 )
 
 REGGAE = Style(
@@ -96,6 +97,7 @@ REGGAE = Style(
     minor=ROOT_MINOR,
     swing=(0.0, 0.35),
     drum_words=("drums", "laid-back drums", "one-drop drums"),
+    mix_db={"chords": 1, "pad": 4},
 )
 
 BOSSA_NOVA = Style(
@@ -147,6 +149,7 @@ LATIN = Style(
     major=("I IV V IV", "I V7 V7 I", "I ii V7 I", "I IV V7 I"),
     minor=("i iv V7 i", "i V7 i V7", "i VII VI V7", "i iv V7 iv"),
     drum_words=("congas", "latin percussion", "percussion"),
+    mix_db={"chords": 1, "pad": 3, "drums": -1},
 )
 
 FOLK_MARCH = Style(

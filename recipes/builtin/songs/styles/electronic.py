@@ -29,8 +29,8 @@ TECHNO = Style(
     pads=("synth pad", "synth strings"),
     rhythms=_SHORT,
     leads=("synth lead", "synth lead", "organ", "vibraphone", "electric piano"),
-    major=("I I IV I", "I IV I V", "I I bVII IV", "I V I IV"),
-    minor=("i i iv i", "i iv i V", "i i VI V", "i VI i VII"),
+    major=("I I IV I", "I IV I V", "I I V IV", "I V I IV"),
+    minor=("i i iv i", "i iv i V", "i i VI V", "i V i VI"),
     jitter_s=0.0,
     drum_words=("a pounding kick", "drum machine", "electronic drums", "drums"),
 )
@@ -118,4 +118,5 @@ AMBIENT = Style(
     leads=("flute", "violin", "vibraphone", "synth lead", "piano", "electric piano"),
     major=("Imaj7 IV Imaj7 V", "I IV vi V", "I vi IV I", "I Vsus IV I"),
     minor=("i VI iv V", "i iv i V", "i VI i iv", "i iv VI i"),
+    mix_db={"chords": 5, "melody": -1},
 )

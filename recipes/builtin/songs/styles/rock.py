@@ -67,8 +67,9 @@ ROCK_90S = Style(
     comps=("distorted guitar", "overdriven guitar"),
     rhythms=_STRAIGHT,
     leads=("distorted guitar", "clean guitar", "organ", "harmonica", "violin", "piano"),
-    major=("I V vi IV", "I IV V IV", "I bVII IV I", "I vi IV V"),
+    major=("I V vi IV", "I IV V IV", "I IV I V", "I vi IV V", "I bVII IV I"),
     drum_words=("heavy drums", "drums", "pounding drums", "loud drums"),
+    mix_db={"chords": 3.5, "drums": 1},
 )
 
 METAL = Style(
@@ -88,9 +89,10 @@ METAL = Style(
     comps=("distorted guitar",),
     rhythms=("x.x.x.x.x.x.x.x.", "x---x---x.x.x.x.", "x-x-x---x-x-x---", "xxxxx.x.xxxxx.x."),
     leads=("distorted guitar", "synth lead", "violin", "organ"),
-    major=("I5 bVII5 bVI5 I5", "I5 IV5 V5 I5", "I5 I5 bVII5 IV5", "I V IV I"),
-    minor=("i5 VI5 VII5 i5", "i5 i5 VI5 V", "i iv V i", "i5 VII5 VI5 V"),
+    major=("I IV V I", "I I V IV", "I V IV I", "I5 bVII5 IV V"),
+    minor=("i VI V i", "i i VI V", "i iv V i", "i5 VII5 VI5 V", "i V i VI"),
     drum_words=("double bass drums", "pounding drums", "heavy drums", "drums"),
+    mix_db={"chords": 4, "drums": -1},
 )
 
 FUNK = Style(
@@ -119,6 +121,7 @@ FUNK = Style(
     major=("I7 IV7 I7 V7", "I7 I7 IV7 I7", "I IV I V", "I7 IV7 V7 I7"),
     minor=("i7 iv7 i7 V7", "i7 i7 iv7 V7", "i iv i V", "i7 iv7 V7 i7"),
     drum_words=("drums", "tight drums", "funky drums"),
+    mix_db={"pad": 5},
 )
 
 BLUES_80S = Style(
@@ -168,4 +171,5 @@ COUNTRY = Style(
     major=ROOT_MAJOR,
     minor=ROOT_MINOR,
     drum_words=("drums", "light drums", "brushed drums"),
+    mix_db={"drums": -1},
 )
