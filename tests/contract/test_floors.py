@@ -23,6 +23,8 @@ FLOORS = (
     "checkpoints",
     "models",
     "tasks",
+    "training",
+    "evaluation",
     "audiocraft",
     "cli",
 )

@@ -1,0 +1,1 @@
+"""Evaluation: what is heard in sounds, measured, and reports of it."""

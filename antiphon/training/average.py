@@ -1,0 +1,60 @@
+"""The running average of weights, which generalises better than the last step's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.errors import CheckpointError, ConfigError
+
+
+class WeightAverage:
+    """An exponential moving average of a model's trained tensors, in float32.
+
+    The decay grows from 0 to ``decay``, so that the random start is soon forgotten.
+
+    Args:
+        model: what is averaged: its trained parameters and its floating-point buffers.
+        decay: 0 to less than 1.
+
+    Raises:
+        ConfigError: another decay.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"the decay of the average is {decay}", expected="0 to less than 1")
+        self.decay = decay
+        self.updates = 0
+        self.tensors = {name: tensor.detach().float().clone() for name, tensor in self._of(model).items()}
+
+    @staticmethod
+    def _of(model: nn.Module) -> dict[str, Tensor]:
+        trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+        buffers = {name: tensor for name, tensor in model.named_buffers() if tensor.is_floating_point()}
+        return {**trained, **buffers}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Takes in the model as it is now."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 10))
+        now = self._of(model)
+        torch._foreach_lerp_(
+            list(self.tensors.values()), [now[name].float() for name in self.tensors], weight=1 - decay
+        )
+
+    def load(self, tensors: Mapping[str, Tensor], updates: int) -> None:
+        """Goes on from saved tensors.
+
+        Raises:
+            CheckpointError: they are of another model.
+        """
+        if tensors.keys() != self.tensors.keys():
+            odd = sorted(tensors.keys() ^ self.tensors.keys())
+            raise CheckpointError(f"The average lacks or has too much: {odd[:5]}", fix="Resume with the same model")
+        for name, tensor in self.tensors.items():
+            tensor.copy_(tensors[name])
+        self.updates = updates

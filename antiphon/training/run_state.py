@@ -1,0 +1,151 @@
+"""The states of a run on disk: everything that the next step depends on, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.checkpoints.json_files import read_json, write_json
+from antiphon.checkpoints.new_folder import new_folder
+from antiphon.checkpoints.store import open_weights
+from antiphon.checkpoints.weight_writer import write_weights
+from antiphon.errors import AntiphonError, CheckpointError
+
+log = logging.getLogger(__name__)
+
+_RECORD = "run.json"
+_PREFIX = "step-"
+# small enough for any place that files are sent to or kept in
+_SHARD_BYTES = 32_000_000
+
+
+@dataclass
+class RunState:
+    """A run between two steps.
+
+    Attributes:
+        step: steps that have been taken. tensors: by name, ``model.``, ``average.``, ``moment1.``, ``moment2.`` and
+            ``extra.`` in front. numbers: counts and figures beside them.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors that begin with ``name`` and a dot, without it."""
+        start = f"{name}."
+        return {key.removeprefix(start): tensor for key, tensor in self.tensors.items() if key.startswith(start)}
+
+
+def write_state(folder: Path, state: RunState, *, keep: int) -> Path:
+    """Writes a state beside the earlier ones, of which the newest ``keep`` stay, this one counted.
+
+    Raises:
+        CheckpointError: it cannot be written; the earlier states stand.
+    """
+    place = folder / f"{_PREFIX}{state.step:08d}"
+    if place.exists():  # of a run that went on from before it
+        shutil.rmtree(place)
+    with new_folder(place) as part:
+        write_weights(part, state.tensors, max_shard_size=_SHARD_BYTES)
+        write_json(part / _RECORD, {"step": state.step, "numbers": state.numbers})
+    for old in _states(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def newest_state(folder: Path) -> RunState | None:
+    """The latest state that is whole; damaged ones are named in a warning and passed over. ``None``: there is none.
+
+    Raises:
+        CheckpointError: there are states, and all of them are damaged.
+    """
+    states = _states(folder)
+    for place in reversed(states):
+        try:
+            return _read(place)
+        except (AntiphonError, OSError, KeyError, TypeError, ValueError) as error:
+            log.warning("the state %s is damaged and passed over: %s", place, error)
+    if states:
+        raise CheckpointError(
+            f"All {len(states)} states in {folder} are damaged", fix="Begin anew in another folder, or remove them"
+        )
+    return None
+
+
+def _states(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)))
+
+
+def _read(place: Path) -> RunState:
+    record = read_json(place / _RECORD)
+    with open_weights(place) as weights:
+        tensors = {name: weights[name].clone() for name in weights}
+    return RunState(int(record["step"]), tensors, dict(record["numbers"]))
+
+
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's two moments of each trained parameter, by its name."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        kept = optimizer.state.get(parameter)
+        if kept:
+            found[f"moment1.{name}"] = kept["exp_avg"]
+            found[f"moment2.{name}"] = kept["exp_avg_sq"]
+    return found
+
+
+def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState) -> None:
+    """Puts moments back, with the number of steps that they have seen.
+
+    Raises:
+        CheckpointError: a trained parameter has none in the state.
+    """
+    first, second = state.part("moment1"), state.part("moment2")
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    missing = [name for name, _ in trained if name not in first or name not in second]
+    if missing and first:
+        raise CheckpointError(
+            f"The state knows nothing of {len(missing)} trained tensors, {missing[:3]} first",
+            fix="Resume with the same model and the same trained parts",
+        )
+    for name, parameter in trained:
+        if name in first:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": first[name].to(parameter),
+                "exp_avg_sq": second[name].to(parameter),
+            }
+
+
+def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Puts a state's tensors into a model, all of them.
+
+    Raises:
+        CheckpointError: names or shapes are of another model.
+    """
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    odd = sorted(own.keys() ^ tensors.keys())
+    if odd:
+        raise CheckpointError(f"The state is of another model: {odd[:5]}", fix="Resume with the same model")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise CheckpointError(
+                    f"{name} has the shape {tuple(tensors[name].shape)}", expected=f"{tuple(tensor.shape)}"
+                )
+            tensor.copy_(tensors[name])
+
+
+def all_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """A model's parameters and buffers by their names."""
+    return {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}

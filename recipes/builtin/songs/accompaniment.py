@@ -1,0 +1,94 @@
+"""What stands under a melody: bass, chords and drums, from the patterns of a style."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from recipes.builtin.songs.instruments import DRUM_KEYS
+from recipes.builtin.songs.patterns import STROKES, steps
+from recipes.builtin.songs.piece import Note
+from recipes.builtin.songs.theory import PITCH_CLASSES, Chord
+
+_BASS_LOW, _POWER_LOW = 31, 40
+_SPREAD = 4
+_BASS_VELOCITY, _CHORD_VELOCITY, _DRUM_VELOCITY = 92, 80, 104
+_DRUM_BEATS = 0.2
+
+
+def bass(rng: Random, pattern: str, chords: Sequence[Chord], *, tonic: int, beats: int) -> list[Note]:
+    """Gives the line of a pattern of degrees over chords, one a bar."""
+    notes = []
+    for bar, chord in enumerate(chords):
+        root = _BASS_LOW + (tonic + chord.root - _BASS_LOW) % PITCH_CLASSES
+        following = chords[(bar + 1) % len(chords)].root - chord.root
+        for step in steps(pattern, beats):
+            pitch = root + _degree(step.sign, chord, following)
+            velocity = _velocity(rng, _BASS_VELOCITY, step.beat)
+            notes.append(Note(bar * beats + step.beat, step.beats, pitch, velocity))
+    return notes
+
+
+def _degree(sign: str, chord: Chord, following: int) -> int:
+    """The interval above the root that a sign of a bass pattern names."""
+    third = chord.third
+    intervals = {"1": 0, "3": third, "5": 7, "6": 9 if third == 4 else 10, "7": 10, "8": PITCH_CLASSES}
+    if sign == "a":
+        return (following + 5) % PITCH_CLASSES - 6  # a semitone below the nearer of the next roots
+    return intervals[sign]
+
+
+def chord_notes(
+    rng: Random, pattern: str, chords: Sequence[Chord], *, tonic: int, beats: int, centre: int, power: bool = False
+) -> list[Note]:
+    """Gives the strokes and figures of a pattern over chords, one a bar, around the pitch ``centre``.
+
+    ``power`` leaves of each chord its root and fifth, low: thirds of a distorted guitar growl.
+    """
+    notes = []
+    for bar, chord in enumerate(chords):
+        voicing = _power(chord, tonic) if power else _voicing(chord, tonic, centre)
+        for step in steps(pattern, beats):
+            velocity = _velocity(rng, _CHORD_VELOCITY * step.accent, step.beat)
+            start = bar * beats + step.beat
+            if step.sign in STROKES:
+                notes += [Note(start, step.beats, pitch, velocity) for pitch in voicing]
+            else:
+                octave, number = divmod(int(step.sign) - 1, len(voicing))
+                notes.append(Note(start, step.beats, voicing[number] + octave * PITCH_CLASSES, velocity))
+    return notes
+
+
+def _voicing(chord: Chord, tonic: int, centre: int) -> list[int]:
+    """The notes of a chord in the octave around a pitch, ascending, so that one chord leads closely to the next."""
+    low = centre - 6
+    return sorted(low + (tonic + tone - low) % PITCH_CLASSES for tone in chord.tones)
+
+
+def _power(chord: Chord, tonic: int) -> list[int]:
+    """Root, fifth and octave."""
+    root = _POWER_LOW + (tonic + chord.root - _POWER_LOW) % PITCH_CLASSES
+    return [root, root + 7, root + PITCH_CLASSES]
+
+
+def drums(
+    rng: Random, groove: Mapping[str, str], fills: Sequence[Mapping[str, str]], *, bars: int, beats: int, every: int
+) -> list[Note]:
+    """Gives so many bars of a groove, of which one in ``every`` ends with a fill and the next begins with a crash."""
+    notes = []
+    for bar in range(bars):
+        filled = bool(fills) and bar % every == every - 1
+        played = rng.choice(fills) if filled else groove
+        for drum, pattern in played.items():
+            for step in steps(pattern, beats):
+                velocity = _velocity(rng, _DRUM_VELOCITY * step.accent, step.beat)
+                notes.append(Note(bar * beats + step.beat, _DRUM_BEATS, DRUM_KEYS[drum], velocity))
+        if fills and bar and bar % every == 0:
+            notes.append(Note(bar * beats, _DRUM_BEATS, DRUM_KEYS["crash"], 90))
+    return notes
+
+
+def _velocity(rng: Random, mean: float, beat: float) -> int:
+    """A velocity with the accent of its place in the bar, as exact as a player is."""
+    accent = 6 if beat == 0 else 3 if beat % 1 == 0 else 0
+    return min(127, max(1, round(mean + accent + rng.uniform(-_SPREAD, _SPREAD))))
