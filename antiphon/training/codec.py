@@ -48,7 +48,8 @@ class CodecObjective:
 
     Args:
         model: an EnCodec that takes clips whole and keeps their level. weights: of the losses.
-        quantise_from: the step at which the codebooks are placed and used; before it latents pass as they are.
+        quantise_from: the step from which codebooks are used, placed by the latents before it, which pass as they are.
+        processes: whose latents the codebooks stand for.
     """
 
     def __init__(
@@ -107,16 +108,17 @@ class CodecObjective:
         return Losses(torch.as_tensor(total), parts)
 
     def _quantises(self, latents: Tensor) -> bool:
-        if self._placed:
-            return True
-        if torch.is_grad_enabled():
-            everyones = self.upkeep.processes.gathered(latents)
-            self._recent = torch.cat([self._recent.to(latents.device), everyones.detach()])[-_PLACED_BY:]
-        if self._step < self.quantise_from or not torch.is_grad_enabled():
-            return False
+        """Whether codebooks are used; before they are, the latents (R, D) are kept to place them by."""
+        if not self._placed and torch.is_grad_enabled():
+            everyones = self.upkeep.processes.gathered(latents.detach())
+            self._recent = torch.cat([self._recent.to(latents.device), everyones])[-_PLACED_BY:]
+            if not self.quantise_from:
+                self._place()
+        return self._placed
+
+    def _place(self) -> None:
         self.upkeep.start(self._recent)
         self._placed, self._recent = True, self._recent[:0]
-        return True
 
     def _distances(self, sound: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
         """(B * C, N) twice to losses (B * C,)."""
@@ -135,9 +137,11 @@ class CodecObjective:
         }
 
     def after_step(self, step: int) -> None:
-        """The codebooks follow."""
+        """The codebooks follow, or are placed for the next step."""
         self.upkeep.follow()
         self._step = step + 1
+        if not self._placed and self._step >= self.quantise_from:
+            self._place()
 
     def extra_state(self) -> dict[str, Tensor]:
         """The step, and whether the codebooks have been placed, or the latents by which they will be."""
