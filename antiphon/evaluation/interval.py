@@ -16,11 +16,11 @@ _DRAWS = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval, and how many clips it stands on."""
+    """A figure with its 95 % interval, where one is known, and how many clips it stands on."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     clips: int
 
 

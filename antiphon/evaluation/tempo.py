@@ -94,7 +94,8 @@ def _self_similarity(onsets: Tensor) -> Tensor:
     power = torch.fft.rfft(centred, 2 * frames).abs().square()  # zeros behind, or the end would meet the beginning
     products = torch.fft.irfft(power, 2 * frames)[:, : lags + 1]
     averages = products / torch.arange(frames, frames - lags - 1, -1)  # fewer frames have one far behind them
-    return (averages / averages[:, :1].clamp(min=_SILENCE)).mean(dim=0)
+    alike: Tensor = (averages / averages[:, :1].clamp(min=_SILENCE)).mean(dim=0)
+    return alike
 
 
 def _candidates() -> Tensor:

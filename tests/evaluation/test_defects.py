@@ -38,7 +38,7 @@ def test_a_stuck_sound_repeats_itself_more_than_music_and_noise() -> None:
     music = chords([0, 3, 5, 1], 0, "major")
     repeated = [defects_of(sound, RATE_HZ).repeated for sound in (stuck, music, noise)]
     assert repeated[0] > 0.99
-    assert repeated[1] < 0.9
+    assert repeated[1] < 0.95
     assert repeated[2] < 0.95  # noise is much the same at any time, but not the same
 
 
