@@ -37,6 +37,7 @@ _NAMES: dict[str, str] = {
     "GenerationMixin": "antiphon.models.generation_mixin",
     "LogitsProcessor": "antiphon.generation.stopping",
     "LogitsProcessorList": "antiphon.generation.stopping",
+    "LoraConfig": "antiphon.checkpoints.lora_config",
     "ModelOutput": "antiphon.outputs",
     "MusicgenConfig": "antiphon.models.musicgen",
     "MusicgenDecoderConfig": "antiphon.models.musicgen",

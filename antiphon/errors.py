@@ -50,6 +50,10 @@ class ParamTypeError(AntiphonError, TypeError):
     """An argument has the wrong type, or no such argument exists (then the nearest name is given)."""
 
 
+class AdapterError(AntiphonError, ValueError):
+    """An adapter is damaged, does not fit the model, or is used in a state that does not allow it."""
+
+
 class AudioError(AntiphonError, ValueError):
     """Sound that cannot be read, written or used: damaged file, wrong shape, not finite."""
 

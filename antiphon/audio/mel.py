@@ -42,17 +42,18 @@ def mel_filterbank(bands: int, n_fft: int, rate_hz: int) -> Tensor:
 
 
 class MultiScaleMel(nn.Module):
-    """Mel spectra of one sound at several window lengths; hops are a quarter of a window.
+    """Mel spectra of one sound at several window lengths.
 
     Magnitudes are scaled so that a full-scale sine has the height 1 at its bin.
 
     Args:
         rate_hz: samples a second. scales: window lengths in samples, with the number of bands of each.
+        overlap: windows that see a sample.
     """
 
-    def __init__(self, rate_hz: int, scales: tuple[tuple[int, int], ...] = SCALES) -> None:
+    def __init__(self, rate_hz: int, scales: tuple[tuple[int, int], ...] = SCALES, *, overlap: int = 4) -> None:
         super().__init__()
-        self.scales = scales
+        self.scales, self.overlap = scales, overlap
         for n_fft, bands in scales:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
             self.register_buffer(f"filters_{n_fft}", mel_filterbank(bands, n_fft, rate_hz), persistent=False)
@@ -65,7 +66,7 @@ class MultiScaleMel(nn.Module):
             window, filters = self.get_buffer(f"window_{n_fft}"), self.get_buffer(f"filters_{n_fft}")
             missing = max(0, n_fft // 2 + 1 - samples.shape[-1])
             padded = nn.functional.pad(samples, (0, missing)) if missing else samples
-            spectrum = torch.stft(padded, n_fft, n_fft // 4, window=window, return_complex=True)
+            spectrum = torch.stft(padded, n_fft, n_fft // self.overlap, window=window, return_complex=True)
             # not abs(): its gradient at 0 is not a number of any use
             power = spectrum.real.square() + spectrum.imag.square()
             magnitudes = (power + 1e-12).sqrt() * (2 / window.sum())

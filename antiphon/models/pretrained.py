@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from antiphon.checkpoints.keys import KeyTable
 from antiphon.checkpoints.store import write_weights
 from antiphon.errors import CheckpointError, ConfigError, ParamError
+from antiphon.models.adapter_places import is_of_adapter
+from antiphon.models.adapters import Adapters
 from antiphon.models.configuration import PreTrainedConfig
 from antiphon.models.quantized import plan_of, rounded_layers
 from antiphon.nn.attention import IMPLEMENTATIONS, Attention
@@ -38,7 +40,7 @@ def returned(output: ModelOutput, return_dict: bool | None, config: PreTrainedCo
     return output if wanted else output.to_tuple()
 
 
-class PreTrainedModel(nn.Module):
+class PreTrainedModel(Adapters):
     """Base of the documented models.
 
     Inside, tensors have our names; ``state_dict``, ``load_state_dict`` and files speak the documents' names.
@@ -288,7 +290,8 @@ class PreTrainedModel(nn.Module):
     ) -> None:
         """Writes ``config.json``, ``generation_config.json`` where there is one, and the weights.
 
-        Every file is complete or absent. ``transformers`` opens the folder, unless weights are in 8 or 4 bits: these
+        Every file is complete or absent. Adapters are not written (``save_adapter`` does that), unless they are merged
+        into the weights. ``transformers`` opens the folder, unless weights are in 8 or 4 bits: these
         are written as they are, with a ``quantization_config`` that says so, and ``from_pretrained`` opens them with
         no argument. ``safe_serialization=False`` writes a pickle. ``push_to_hub=True`` is refused: upload the folder
         with ``huggingface_hub``.
@@ -318,9 +321,10 @@ class PreTrainedModel(nn.Module):
             generation_config.save_pretrained(folder)
 
     def tensors_to_save(self) -> dict[str, Tensor]:
-        """The state dict with tensors that have two names written once."""
+        """The state dict with tensors that have two names written once, and without those of adapters."""
         second = {name for prefix, model in self.named_models() for name in _prefixed(prefix, model.key_table.aliases)}
-        return {name: t.detach() for name, t in self.state_dict().items() if name not in second}
+        tensors = {name: t.detach() for name, t in self.state_dict().items() if name not in second}
+        return {name: t for name, t in tensors.items() if not is_of_adapter(name)}
 
     def named_models(self) -> list[tuple[str, PreTrainedModel]]:
         """This model and the documented models inside it, each with the prefix of its tensors."""

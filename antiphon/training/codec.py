@@ -22,6 +22,9 @@ from antiphon.training.codebooks import CodebookUpkeep
 from antiphon.training.objective import Batch, Losses
 from antiphon.training.processes import Processes
 
+# Latents among which codebooks are placed: some for each codeword.
+_PLACED_BY = 8192
+
 
 @dataclass(frozen=True)
 class CodecLossWeights:
@@ -64,9 +67,11 @@ class CodecObjective:
         self.loss_weights = weights or CodecLossWeights()
         self.quantise_from = quantise_from
         self.upkeep = CodebookUpkeep(model.codec.quantizer, processes=processes)
-        self.spectra = MultiScaleMel(model.config.sampling_rate)
+        # half the windows for half the cost: each sample is still seen
+        self.spectra = MultiScaleMel(model.config.sampling_rate, overlap=2)
         self._step = 0
         self._placed = False
+        self._recent = torch.zeros(0, model.config.hidden_size)
 
     def weight(self, batch: Batch) -> float:
         """Rows."""
@@ -102,11 +107,14 @@ class CodecObjective:
         return Losses(torch.as_tensor(total), parts)
 
     def _quantises(self, latents: Tensor) -> bool:
-        if self._step < self.quantise_from:
+        if self._placed:
+            return True
+        if torch.is_grad_enabled():
+            self._recent = torch.cat([self._recent.to(latents.device), latents.detach()])[-_PLACED_BY:]
+        if self._step < self.quantise_from or not torch.is_grad_enabled():
             return False
-        if not self._placed:
-            self.upkeep.start(latents)
-            self._placed = True
+        self.upkeep.start(self._recent)
+        self._placed, self._recent = True, self._recent[:0]
         return True
 
     def _distances(self, sound: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
@@ -130,12 +138,12 @@ class CodecObjective:
         self._step = step + 1
 
     def extra_state(self) -> dict[str, Tensor]:
-        """The step, and whether the codebooks have been placed."""
-        return {"step": torch.tensor(self._step), "placed": torch.tensor(self._placed)}
+        """The step, and whether the codebooks have been placed, or the latents by which they will be."""
+        return {"step": torch.tensor(self._step), "placed": torch.tensor(self._placed), "recent": self._recent}
 
     def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes them back."""
-        self._step, self._placed = int(state["step"]), bool(state["placed"])
+        self._step, self._placed, self._recent = int(state["step"]), bool(state["placed"]), state["recent"]
 
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
         """Writes the codec."""

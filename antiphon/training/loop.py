@@ -17,6 +17,7 @@ from torch import Tensor
 from antiphon.checkpoints.json_files import write_json
 from antiphon.errors import NumericError
 from antiphon.training.average import WeightAverage
+from antiphon.training.memory import keep_freed_memory
 from antiphon.training.objective import Batch, Examples, Objective
 from antiphon.training.order import batches
 from antiphon.training.processes import Processes
@@ -114,6 +115,7 @@ class Trainer:
         """
         last = min(self.settings.steps, until or self.settings.steps)
         record = RunRecord(self.folder, self.step)
+        keep_freed_memory()
         self._since, self._seen, self._sums = time.monotonic(), 0, dict[str, float]()
         pieces = self._pieces(last)
         try:

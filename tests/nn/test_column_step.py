@@ -17,6 +17,7 @@ from antiphon.nn.attention import Attention
 from antiphon.nn.column_step import Past, column_step
 from antiphon.nn.kv_cache import DynamicCache, EncoderDecoderCache, KVCache, StaticCache
 from antiphon.nn.linear import Linear, lay_side_by_side
+from antiphon.nn.lora import add_branch, branch, merge_branches, use_branches
 from antiphon.nn.masks import Mask, causal_mask, memory_mask
 from antiphon.nn.mlp import MLP, GatedMLP
 from antiphon.nn.native import library, stack
@@ -371,6 +372,36 @@ def test_whoever_looks_in_is_called(by_layers: Any, answers: list[bool], watch: 
     columns_of(model, given, 2, 2)
     assert len(calls) == 2
     assert answers == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["int4", "int8", "bfloat16"])
+def test_an_active_adapter_goes_by_the_layers_and_one_at_rest_costs_nothing(answers: list[bool], kind: str) -> None:
+    model, given = made(kind), context(2, pair(), dtype=torch.bfloat16 if kind == "bfloat16" else torch.float32)
+    columns_of(model, given, 2, 2)
+    layer: Any = model.layers[1].attention.value
+    add_branch(layer, "a", rank=2, scaling=1.0)
+    columns_of(model, given, 2, 1)
+    use_branches(layer, {"a": 1.0})
+    columns_of(model, given, 2, 2)
+    use_branches(layer, {})
+    columns_of(model, given, 2, 1)
+    assert answers == [False, True, True, False, False, True]
+
+
+def test_a_merged_adapter_is_in_what_the_kernel_reads(by_layers: Any, answers: list[bool]) -> None:
+    wanted = []
+    for run in (columns_of, by_layers):
+        model, given = made("bfloat16"), context(2, pair(), dtype=torch.bfloat16)
+        columns_of(model, given, 2, 3)
+        layer: Any = model.layers[1].attention.value
+        add_branch(layer, "a", rank=2, scaling=1.0)
+        for matrix in branch(layer, "a"):
+            nn.init.constant_(matrix, 0.5)
+        use_branches(layer, {"a": 1.0})
+        merge_branches(layer)
+        wanted.append(run(model, given, 2, 2, seed=8))
+    assert answers == [False, True, True, True, True, False, True, True]
+    assert_near(wanted[0], wanted[1], tolerance=0.02)
 
 
 def test_a_hook_on_all_modules_is_called(answers: list[bool]) -> None:

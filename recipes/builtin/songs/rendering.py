@@ -83,8 +83,8 @@ class FluidSynth:
     def reset(self) -> None:
         """Forgets all that sounds.
 
-        A new synthesizer, which takes 50 ms: after its own reset an old one still fades, and its reverb and chorus go
-        on swaying from where they were.
+        It means a new synthesizer, which takes 50 ms: after its own reset an old one still fades, and its reverb and
+        chorus go on swaying from where they were.
         """
         self._library.delete_fluid_synth(self._synth)
         self._synth, self._font = self._opened()
