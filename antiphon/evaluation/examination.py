@@ -27,6 +27,7 @@ from antiphon.evaluation.plots import draw_confusion, draw_tempos
 from antiphon.evaluation.report import Report, Shown
 from antiphon.evaluation.scores import CODED, PIECES, RENDERS
 from antiphon.evaluation.table import Row, Table
+from antiphon.evaluation.tempo import SHORTEST_S
 from antiphon.tasks.transcoder import Transcoder
 
 logger = logging.getLogger(__name__)
@@ -94,12 +95,13 @@ class Examination:
         return self.prompt_s if self.asked[place].continue_from is not None else 0.0
 
     def _renders(self, sounds: Sequence[Audio]) -> list[Audio | None]:
-        """The real pieces, as long as those that were made."""
-        files = [wanted.reference or wanted.continue_from for wanted in self.asked]
-        return [
-            None if file is None else cut(Audio.load(file, first_s=sound.seconds), sound.seconds)
-            for file, sound in zip(files, sounds, strict=True)
-        ]
+        """The real pieces, as long as those that were made; none of a recording that ends where these begin."""
+        real: list[Audio | None] = []
+        for place, (wanted, sound) in enumerate(zip(self.asked, sounds, strict=True)):
+            file = wanted.reference or wanted.continue_from
+            whole = None if file is None else cut(Audio.load(file, first_s=sound.seconds), sound.seconds)
+            real.append(whole if whole is not None and whole.seconds - self._from_s(place) >= SHORTEST_S else None)
+        return real
 
     def _heard(self, name: str, row: Sequence[Audio | None]) -> list[Heard | None]:
         self.on_step(f"listening to {name}")

@@ -22,7 +22,7 @@ _FRAMES_HZ = RATE_HZ / _HOP
 _FLOOR = 1e-3  # of full scale: what is softer is no onset
 _RISE_FRAMES = 2
 _SILENCE = 1e-9
-_SHORTEST_S = 2.0
+SHORTEST_S = 2.0
 _LAGS_S = 6.0  # how far apart beats are compared
 _BEATS = 4  # of which each is compared with the one so many later: a bar
 # What is likely before anything is heard. Of all pieces that were rendered for training the most have their tempo found
@@ -54,8 +54,8 @@ def tempo_of(samples: Any, rate_hz: int) -> Tempo:
         dynamic programming" (2007).
     """
     sound = heard(samples, rate_hz)
-    if not len(sound) >= _SHORTEST_S * RATE_HZ:
-        raise AudioError(f"a sound of {len(sound) / RATE_HZ:.2f} s", expected=f"{_SHORTEST_S:g} s or more for a tempo")
+    if not len(sound) >= SHORTEST_S * RATE_HZ:
+        raise AudioError(f"a sound of {len(sound) / RATE_HZ:.2f} s", expected=f"{SHORTEST_S:g} s or more for a tempo")
     candidates = _candidates()
     clear = _clarity(_self_similarity(onset_strength(sound)), 60 * _FRAMES_HZ / candidates)
     likely = torch.exp(-0.5 * (torch.log2(candidates / _USUAL_BPM) / _OCTAVES) ** 2)
