@@ -16,6 +16,8 @@ from antiphon.errors import ConfigError, MissingExtraError
 from antiphon.models import registry
 from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
 from antiphon.models.devices import device_of
+from antiphon.models.encodec import EncodecModel
+from antiphon.models.t5 import T5EncoderModel
 from antiphon.training.codec import CodecLossWeights, CodecObjective
 from antiphon.training.coded_music import CodedMusic
 from antiphon.training.coder import Coder
@@ -93,11 +95,12 @@ class Job(contextlib.AbstractContextManager["Job"]):
     def _codec(self) -> tuple[Objective, Examples, Examples | None]:
         section, data, file = self.file.model, self.file.data, self.file
         if section.start is not None:
-            codec = AutoModel.from_pretrained(self._name(section.start), dtype=torch.float32)
+            codec = EncodecModel.from_pretrained(self._name(section.start), dtype=torch.float32)
         else:
+            torch.manual_seed(file.run.seed)
             codec = AutoModel.from_config(self._config(section.config))
-        if codec.config.model_type not in registry.model_types() or not hasattr(codec, "codec"):
-            raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="an EnCodec")
+        if not isinstance(codec, EncodecModel):
+            raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="encodec")
         names = CodecLossWeights.__dataclass_fields__
         weights = CodecLossWeights(**{name: getattr(file.codec, name) for name in names})
         objective = CodecObjective(
@@ -153,8 +156,11 @@ class Job(contextlib.AbstractContextManager["Job"]):
             return model, AutoProcessor.from_pretrained(name)
         config = self._config(section.config)
         parts = {
-            part: AutoModel.from_pretrained(self._name(name), dtype=torch.float32)
-            for part, name in (("audio_encoder", section.codec), ("text_encoder", section.text_encoder))
+            part: kind.from_pretrained(self._name(name), dtype=torch.float32)
+            for part, kind, name in (
+                ("audio_encoder", EncodecModel, section.codec),
+                ("text_encoder", T5EncoderModel, section.text_encoder),
+            )
             if name is not None
         }
         for part, made in parts.items():
