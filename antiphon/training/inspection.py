@@ -68,6 +68,10 @@ class Inspected:
         """What changes with the row, the file and its melody, in hexadecimal digits."""
         return f"{int(self.found['key'][place]):016x}"
 
+    def chosen(self, places: np.ndarray) -> Inspected:
+        """The items at these places, alone."""
+        return Inspected(self.manifest.chosen(places, skipped=self.skipped), self.found[places])
+
 
 def _header(row: Any) -> Header:
     return Header(int(row["channels"]), int(row["rate_hz"]), int(row["samples"]))
