@@ -19,6 +19,8 @@ from antiphon.models.devices import device_of
 from antiphon.models.encodec import EncodecModel
 from antiphon.models.t5 import T5EncoderModel
 from antiphon.training.codec import CodecLossWeights, CodecObjective
+from antiphon.training.coded_folder import CodedFolder
+from antiphon.training.coded_format import is_coded
 from antiphon.training.coded_music import CodedMusic
 from antiphon.training.coder import Coder
 from antiphon.training.curves import draw_curves
@@ -30,6 +32,7 @@ from antiphon.training.loop import Progress, Trainer
 from antiphon.training.manifest import Manifest
 from antiphon.training.objective import Examples, Objective
 from antiphon.training.processes import Processes
+from antiphon.training.replacement import Replaced
 from antiphon.training.skipped import Skipped
 from antiphon.training.sounds import Sounds
 
@@ -117,7 +120,8 @@ class Job(contextlib.AbstractContextManager["Job"]):
                 gain_db=gain_db,
             )
 
-        return objective, sounds(train, data.gain_db), None if held_out is None else sounds(held_out, (0.0, 0.0))
+        measured = None if held_out is None else Replaced(sounds(held_out, (0.0, 0.0)))
+        return objective, Replaced(sounds(train, data.gain_db)), measured
 
     # a language model
 
@@ -171,38 +175,55 @@ class Job(contextlib.AbstractContextManager["Job"]):
             raise ConfigError("[model] config without processor", expected="a folder with its tokenizer's files")
         return model, AutoProcessor.from_pretrained(self._name(section.processor))
 
-    def _coded(self, model: Any, processor: Any) -> tuple[CodedMusic, CodedMusic | None]:
+    def _coded(self, model: Any, processor: Any) -> tuple[Examples, Examples | None]:
         """The data as codes, made where they are not yet there."""
         data, learns = self.file.data, self.file.model.train_text_encoder
+        tokenizer = processor.tokenizer if learns else None
+        if is_coded(self.file.path(data.train)):
+            return self._coded_before(tokenizer)
         coder = Coder(model, processor, text_states=not learns, separated=data.separate)
-        cache = self._cache()
 
-        def music(inspected: Inspected | None, *, drops: bool) -> CodedMusic | None:
-            if inspected is None:
-                return None
+        def music(inspected: Inspected, *, drops: bool) -> Replaced:
             encoded = encode_manifest(
                 inspected,
-                cache,
+                self._cache(),
                 coder,
                 batch=4,
                 workers=max(1, self.file.run.workers),
                 progress=self._counted("encoded"),
             )
-            return CodedMusic(
-                encoded.folder,
-                keys=encoded.keys,
-                seconds=data.seconds,
-                tokenizer=processor.tokenizer if learns else None,
-                condition_dropout=data.condition_dropout if drops else 0.0,
-                melody_dropout=data.melody_dropout if drops else 0.0,
-                word_dropout=data.word_dropout if drops else 0.0,
-            )
+            return self._passages(encoded.folder, encoded.keys, tokenizer, drops=drops)
 
         train, held_out = self._inspected(channels=None)
-        learnt = music(train, drops=True)
-        if learnt is None:  # there is always something to learn from
-            raise ConfigError("[data] train holds nothing")
-        return learnt, music(held_out, drops=False)
+        return music(train, drops=True), None if held_out is None else music(held_out, drops=False)
+
+    def _coded_before(self, tokenizer: Any) -> tuple[Examples, Examples | None]:
+        """Data that is codes already."""
+        data = self.file.data
+        folder = CodedFolder(self.file.path(data.train))
+        keys = folder.keys()
+        if data.held_out is not None:
+            other = CodedFolder(self.file.path(data.held_out))
+            measured = self._passages(other, other.keys(), tokenizer, drops=False)
+            return self._passages(folder, keys, tokenizer, drops=True), measured
+        learnt, kept = _split(len(keys), data.held_out_share)
+        train = self._passages(folder, [keys[place] for place in learnt], tokenizer, drops=True)
+        if not len(kept):
+            return train, None
+        return train, self._passages(folder, [keys[place] for place in kept], tokenizer, drops=False)
+
+    def _passages(self, folder: CodedFolder, keys: list[str], tokenizer: Any, *, drops: bool) -> Replaced:
+        data = self.file.data
+        music = CodedMusic(
+            folder,
+            keys=keys,
+            seconds=data.seconds,
+            tokenizer=None if folder.format.text_width else tokenizer,
+            condition_dropout=data.condition_dropout if drops else 0.0,
+            melody_dropout=data.melody_dropout if drops else 0.0,
+            word_dropout=data.word_dropout if drops else 0.0,
+        )
+        return Replaced(music)
 
     # shared
 
@@ -212,11 +233,8 @@ class Job(contextlib.AbstractContextManager["Job"]):
         train = self._looked_at(data.train, data, channels)
         if data.held_out is not None:
             return train, self._looked_at(data.held_out, data, channels)
-        count = min(round(data.held_out_share * len(train)), len(train) - 1)
-        if not count:
-            return train, None
-        shuffled = np.random.default_rng(_HELD_OUT_SEED).permutation(len(train))
-        return train.chosen(np.sort(shuffled[count:])), train.chosen(np.sort(shuffled[:count]))
+        learnt, kept = _split(len(train), data.held_out_share)
+        return train.chosen(learnt), train.chosen(kept) if len(kept) else None
 
     def _looked_at(self, name: str, data: DataSection, channels: int | None) -> Inspected:
         self._cache().mkdir(parents=True, exist_ok=True)
@@ -251,3 +269,10 @@ class Job(contextlib.AbstractContextManager["Job"]):
     def _config(self, name: str | None) -> Any:
         values = read_json(self.file.path(name or ""))
         return AutoConfig.for_model(values.pop("model_type", ""), **values)
+
+
+def _split(items: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places to learn from and places to measure on, always the same ones."""
+    count = min(round(share * items), items - 1)
+    shuffled = np.random.default_rng(_HELD_OUT_SEED).permutation(items)
+    return np.sort(shuffled[count:]), np.sort(shuffled[:count])
