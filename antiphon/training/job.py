@@ -180,7 +180,7 @@ class Job(contextlib.AbstractContextManager["Job"]):
         data, learns = self.file.data, self.file.model.train_text_encoder
         tokenizer = processor.tokenizer if learns else None
         if is_coded(self.file.path(data.train)):
-            return self._coded_before(tokenizer)
+            return self._coded_before(processor.tokenizer)
         coder = Coder(model, processor, text_states=not learns, separated=data.separate)
 
         def music(inspected: Inspected, *, drops: bool) -> Replaced:

@@ -47,8 +47,8 @@ class DataSection:
     """What it learns from.
 
     Attributes:
-        train: a folder of sounds with texts beside them, a JSONL manifest, or a folder of coded music. held_out: another;
-            without one, ``held_out_share`` of the items is held out. seconds: of an example.
+        train: a folder of sounds with texts beside them, a JSONL manifest, or a folder of coded music.
+        held_out: another; without one, ``held_out_share`` of the items is held out. seconds: of an example.
         cache: where codes and states are kept; beside the run unless told.
         condition_dropout, melody_dropout, word_dropout: shares of examples without text (and melody), of melodies
             alone, and of words. separate: take melodies from the voices and instruments alone (the extra ``separate``).
