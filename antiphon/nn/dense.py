@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,14 +24,30 @@ def _prefers_onednn() -> bool:
             if "AuthenticAMD" not in file.read(4096):
                 return False
         x, weight = torch.ones(2, 8), torch.ones(4, 8)
-        out = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+        out = _onednn_product(x, weight, None)
         return bool(torch.equal(out, torch.full((2, 4), 8.0)))
     except (OSError, RuntimeError, AttributeError):
         return False
 
 
+def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.dtype is torch.float32
+        and weight.dtype is torch.float32
+        and x.device.type == "cpu"
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and _prefers_onednn()
+    )
+
+
 def dense_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias``, in float32 by oneDNN where that is the faster one.
+    """``x @ weight.T + bias``, in float32 by oneDNN where that is the faster one; gradients are computed so too.
 
     Args:
         x: (..., I), any float dtype. weight: (O, I). bias: (O,) or ``None``.
@@ -38,15 +55,49 @@ def dense_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     Returns:
         (..., O). Equal to ``F.linear`` up to the order of summation.
     """
-    if (
-        x.dtype is torch.float32
-        and weight.dtype is torch.float32
-        and x.device.type == "cpu"
-        and x.numel() > 0
-        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        and not torch.is_autocast_enabled("cpu")
-        and _prefers_onednn()
-    ):
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return out
-    return F.linear(x, weight, bias)
+    if not _suits_onednn(x, weight):
+        return F.linear(x, weight, bias)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
+        traced: Tensor = _Product.apply(x, weight, bias)
+        return traced
+    return _onednn_product(x, weight, bias)
+
+
+def weight_gradient(outputs: Tensor, inputs: Tensor) -> Tensor:
+    """``outputs.T @ inputs``: what a product's weight (O, I) gets from its outputs' gradients.
+
+    Args:
+        outputs: (N, O). inputs: (N, I), of the same dtype.
+
+    Returns:
+        (O, I).
+    """
+    if not _suits_onednn(inputs, outputs):
+        return outputs.t() @ inputs
+    # the second operand is packed for the kernel, the first one copied: packing pays for the wider one
+    if outputs.shape[1] > inputs.shape[1]:
+        return _onednn_product(inputs.t(), outputs.t(), None).t()
+    return _onednn_product(outputs.t(), inputs.t(), None)
+
+
+class _Product(torch.autograd.Function):
+    """``dense_product`` with gradients, for what oneDNN suits. Gradients of gradients go by torch's own products."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn_product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        outputs, inputs = by.reshape(-1, by.shape[-1]), x.reshape(-1, x.shape[-1])  # (N, O), (N, I)
+        of_x = of_weight = None
+        with torch.autocast("cpu", enabled=False):
+            if to_x:  # a transposed weight is read as fast as a straight one
+                of_x = dense_product(by, weight.t())
+            if to_weight:
+                # here gradients are on when those of the gradients are wanted
+                of_weight = outputs.t() @ inputs if torch.is_grad_enabled() else weight_gradient(outputs, inputs)
+        return of_x, of_weight, outputs.sum(0) if to_bias else None

@@ -25,14 +25,16 @@ class ModelSection:
 
     Attributes:
         start: a checkpoint to go on from, by name or folder. config: instead, a ``config.json`` for random weights.
-        codec, text_encoder: with ``config``, checkpoints that these parts are taken from, and stay.
-        train_text_encoder: whether the text encoder learns too. attention: as ``attn_implementation``.
+        codec, text_encoder: with ``config``, checkpoints that these parts are taken from. processor: a folder with the
+            tokenizer's and the feature extractor's files.
+        train_text_encoder: whether the text encoder learns too.
     """
 
     start: str | None = None
     config: str | None = None
     codec: str | None = None
     text_encoder: str | None = None
+    processor: str | None = None
     train_text_encoder: bool = False
 
     def __post_init__(self) -> None:

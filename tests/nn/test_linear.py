@@ -52,15 +52,62 @@ def test_other_dtypes_keep_theirs(onednn: bool, dtype: torch.dtype) -> None:
     assert torch.equal(linear(x, weight), F.linear(x, weight))
 
 
-def test_the_special_kernel_is_really_taken_without_gradients_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(dense, "_prefers_onednn", lambda: not asked.append(True))
-    x, weight = noise(2, 8), nn.Parameter(noise(5, 8, seed=1))
-    linear(x, weight)  # a gradient is wanted: the question must not even come up
-    assert asked == []
+def test_the_special_kernel_is_really_taken_with_gradients_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[tuple[int, ...]] = []
+    real = dense._onednn_product
+
+    def counted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        products.append((*x.shape, *weight.shape))
+        return real(x, weight, bias)
+
+    monkeypatch.setattr(dense, "_prefers_onednn", lambda: True)
+    monkeypatch.setattr(dense, "_onednn_product", counted)
+    x, weight = noise(2, 8).requires_grad_(), nn.Parameter(noise(5, 8, seed=1))
     with torch.no_grad():
         linear(x, weight)
-    assert asked == [True]
+    assert products == [(2, 8, 5, 8)]
+    linear(x, weight).sum().backward()
+    # forward, the input's gradient, and the weight's with the narrower side first
+    assert products[1:] == [(2, 8, 5, 8), (2, 5, 8, 5), (5, 2, 8, 2)]
+    wide = nn.Parameter(noise(9, 8, seed=1))
+    linear(x.detach(), wide).sum().backward()
+    assert products[4:] == [(2, 8, 9, 8), (8, 2, 9, 2)]
+
+
+@pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 8)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_gradients_and_their_gradients_are_those_of_torch(onednn: bool, shape: tuple[int, ...], bias: bool) -> None:
+    given = [noise(*shape).requires_grad_(), noise(5, 8, seed=1).requires_grad_()]
+    given += [noise(5, seed=2).requires_grad_()] if bias else []
+    found = []
+    for product in (linear, F.linear):
+        once = torch.autograd.grad((product(*given) ** 3).sum(), given, create_graph=True)
+        twice = torch.autograd.grad(sum((gradient**2).sum() for gradient in once), given)
+        found.append([*once, *twice])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-2, rtol=1e-4)
+
+
+def test_gradients_of_what_is_expanded_or_transposed(onednn: bool) -> None:
+    weight = noise(8, 5, seed=1).requires_grad_()
+    x = noise(3, 1, 8).requires_grad_()
+    results = []
+    for product in (linear, F.linear):
+        out = product(x.expand(3, 4, 8), weight.t()).transpose(0, 1)
+        results.append(torch.autograd.grad(out.sum(), [x, weight]))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("x_learns", "weight_learns", "bias_learns"), [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_only_what_is_trained_gets_a_gradient(
+    onednn: bool, x_learns: bool, weight_learns: bool, bias_learns: bool
+) -> None:
+    x, weight, bias = noise(2, 8), noise(5, 8, seed=1), noise(5, seed=2)
+    for tensor, learns in ((x, x_learns), (weight, weight_learns), (bias, bias_learns)):
+        tensor.requires_grad_(bool(learns))
+    linear(x, weight, bias).sum().backward()
+    assert [t.grad is not None for t in (x, weight, bias)] == [bool(x_learns), bool(weight_learns), bool(bias_learns)]
 
 
 def test_a_gradient_flows_through_both_kernels(onednn: bool) -> None:

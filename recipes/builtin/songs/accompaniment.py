@@ -6,14 +6,27 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from recipes.builtin.songs.instruments import DRUM_KEYS
-from recipes.builtin.songs.patterns import STROKES, steps
-from recipes.builtin.songs.piece import Note
+from recipes.builtin.songs.patterns import HOLD, REST, STROKES, steps
+from recipes.builtin.songs.piece import MAX_VELOCITY, Note
 from recipes.builtin.songs.theory import PITCH_CLASSES, Chord
 
 _BASS_LOW, _POWER_LOW = 31, 40
 _SPREAD = 4
 _BASS_VELOCITY, _CHORD_VELOCITY, _DRUM_VELOCITY = 92, 80, 104
 _DRUM_BEATS = 0.2
+_GRID = 16
+_TIMEKEEPERS = ("hat", "open hat", "ride", "shaker", "tambourine")
+# cymbals are sampled far quieter than kick and snare, some things louder than they are played
+_DRUM_GAINS = {
+    "hat": 1.3,
+    "open hat": 1.2,
+    "pedal": 1.3,
+    "ride": 1.1,
+    "bell": 0.9,
+    "crash": 0.85,
+    "cowbell": 0.9,
+    "clap": 0.9,
+}
 
 
 def bass(rng: Random, pattern: str, chords: Sequence[Chord], *, tonic: int, beats: int) -> list[Note]:
@@ -43,7 +56,7 @@ def chord_notes(
 ) -> list[Note]:
     """Gives the strokes and figures of a pattern over chords, one a bar, around the pitch ``centre``.
 
-    ``power`` leaves of each chord its root and fifth, low: thirds of a distorted guitar growl.
+    ``power`` puts root and fifth low and the third far above them, as distorted guitars need it.
     """
     notes = []
     for bar, chord in enumerate(chords):
@@ -66,9 +79,10 @@ def _voicing(chord: Chord, tonic: int, centre: int) -> list[int]:
 
 
 def _power(chord: Chord, tonic: int) -> list[int]:
-    """Root, fifth and octave."""
+    """Root, fifth and octave, and the third above them where there is one."""
     root = _POWER_LOW + (tonic + chord.root - _POWER_LOW) % PITCH_CLASSES
-    return [root, root + 7, root + PITCH_CLASSES]
+    third = [root + PITCH_CLASSES + chord.third] if len(chord.intervals) > 2 else []
+    return [root, root + 7, root + PITCH_CLASSES, *third]
 
 
 def drums(
@@ -81,14 +95,40 @@ def drums(
         played = rng.choice(fills) if filled else groove
         for drum, pattern in played.items():
             for step in steps(pattern, beats):
-                velocity = _velocity(rng, _DRUM_VELOCITY * step.accent, step.beat)
-                notes.append(Note(bar * beats + step.beat, _DRUM_BEATS, DRUM_KEYS[drum], velocity))
+                loud = _DRUM_VELOCITY * _DRUM_GAINS.get(drum, 1.0) * step.accent
+                notes.append(
+                    Note(bar * beats + step.beat, _DRUM_BEATS, DRUM_KEYS[drum], _velocity(rng, loud, step.beat))
+                )
         if fills and bar and bar % every == 0:
             notes.append(Note(bar * beats, _DRUM_BEATS, DRUM_KEYS["crash"], 90))
     return notes
 
 
+def driven(groove: Mapping[str, str]) -> Mapping[str, str]:
+    """Gives a groove in four-four with a kick on each beat, so that fast pieces are not heard at half their tempo."""
+    kick = groove.get("kick", REST * _GRID)
+    beat = len(kick) // 4
+    signs = ["x" if not place % beat and sign == REST else sign for place, sign in enumerate(kick)]
+    return {**groove, "kick": "".join(signs)}
+
+
+def sparse(groove: Mapping[str, str], beats: int) -> Mapping[str, str]:
+    """Gives a groove with soft cymbals between the beats, so that slow pieces are not heard at twice their tempo."""
+    return {drum: _softened(pattern, beats) if drum in _TIMEKEEPERS else pattern for drum, pattern in groove.items()}
+
+
+def _softened(pattern: str, beats: int) -> str:
+    beat = len(pattern) // beats
+    return "".join(sign if sign in (REST, HOLD) or not place % beat else "o" for place, sign in enumerate(pattern))
+
+
+def drum_upbeat(rng: Random) -> list[Note]:
+    """Gives the beat of drums before the first bar."""
+    drum = DRUM_KEYS[rng.choice(["snare", "low tom", "stick", "hat"])]
+    return [Note(beat, _DRUM_BEATS, drum, _DRUM_VELOCITY - 10) for beat in (-1.0, -0.5)]
+
+
 def _velocity(rng: Random, mean: float, beat: float) -> int:
     """A velocity with the accent of its place in the bar, as exact as a player is."""
-    accent = 6 if beat == 0 else 3 if beat % 1 == 0 else 0
-    return min(127, max(1, round(mean + accent + rng.uniform(-_SPREAD, _SPREAD))))
+    accent = 8 if beat == 0 else 5 if beat % 1 == 0 else -6
+    return min(MAX_VELOCITY, max(1, round(mean + accent + rng.uniform(-_SPREAD, _SPREAD))))

@@ -53,6 +53,13 @@ def melody(
     return notes
 
 
+def upbeat(first: Note, scale: Sequence[int], *, tonic: int) -> list[Note]:
+    """Gives the two eighths before a melody that lead up to its first note along a scale."""
+    classes = {(tonic + note) % PITCH_CLASSES for note in scale}
+    below = [pitch for pitch in range(first.pitch - 5, first.pitch) if pitch % PITCH_CLASSES in classes][-2:]
+    return [Note(beat, 0.45, pitch, _VELOCITY) for beat, pitch in zip((-1.0, -0.5), below, strict=True)]
+
+
 def _bar(rng: Random, rhythm: str, beats: int) -> _Bar:
     """Draws the moves of a rhythm."""
     placed = steps(rhythm, beats)

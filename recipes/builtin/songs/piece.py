@@ -10,6 +10,7 @@ from recipes.builtin.songs.theory import Mode
 Role = Literal["melody", "chords", "pad", "bass", "drums"]
 ROLES: tuple[Role, ...] = ("melody", "chords", "pad", "bass", "drums")
 
+MAX_VELOCITY = 127
 _SECONDS_A_MINUTE = 60.0
 
 

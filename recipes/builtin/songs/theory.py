@@ -82,3 +82,24 @@ def chord(numeral: str, mode: Mode) -> Chord:
 def progression(numerals: str, mode: Mode) -> tuple[Chord, ...]:
     """Gives the chords of numerals that are set apart by spaces, one a bar."""
     return tuple(chord(numeral, mode) for numeral in numerals.split())
+
+
+def key_name(tonic: int, mode: Mode) -> str:
+    """Gives the usual name of a key: ``C# minor``, ``Eb major``."""
+    return f"{KEY_NAMES[mode][tonic]} {mode}"
+
+
+KEY_NAMES: dict[Mode, tuple[str, ...]] = {
+    "major": ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"),
+    "minor": ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"),
+}
+
+_SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+_FLATS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+
+
+def key_spellings(tonic: int, mode: Mode) -> tuple[str, ...]:
+    """Gives the names people write for a key, the usual one first: ``C# minor``, ``C sharp minor``, ``Db minor``, …"""
+    letters = dict.fromkeys((KEY_NAMES[mode][tonic], _SHARPS[tonic], _FLATS[tonic]))
+    spelt = (letter[0] + {"": "", "#": " sharp", "b": " flat"}[letter[1:]] for letter in letters)
+    return tuple(f"{name} {mode}" for name in dict.fromkeys((*letters, *spelt)))

@@ -6,7 +6,7 @@ from recipes.builtin.songs.styles.style import JAZZ_MAJOR, JAZZ_MINOR, ROOT_MAJO
 
 JAZZ = Style(
     names=("jazz", "jazz swing", "swing", "bebop jazz", "smooth jazz"),
-    moods=("swinging", "smooth", "sophisticated", "lively", "late-night"),
+    moods=("swinging", "smooth", "sophisticated", "cool", "late-night"),
     drums=(
         {"kick": "x..o..x..o..", "ride": "X..X.xX..X.x", "pedal": "...X.....X.."},
         {"kick": "X.....X.....", "ride": "X..X.xX..X.x", "pedal": "...X.....X..", "snare": ".....o.....o"},
@@ -31,7 +31,7 @@ JAZZ = Style(
 )
 
 WALTZ = Style(
-    names=("waltz", "Viennese waltz", "ballroom waltz", "waltz in three-four"),
+    names=("waltz", "Viennese waltz", "ballroom waltz", "waltz in 3/4"),
     moods=("elegant", "graceful", "romantic", "dancing", "charming"),
     drums=(
         {"kick": "X.....", "snare": "..x.x."},
@@ -70,11 +70,12 @@ CLASSICAL = Style(
     leads=("violin", "flute", "piano", "trumpet"),
     major=("I V I V7", "I IV V I", "I vi ii V", "I ii V I"),
     minor=ROOT_MINOR,
+    mix_db={"chords": 4},
 )
 
 REGGAE = Style(
     names=("reggae", "roots reggae", "island reggae", "reggae groove"),
-    moods=("sunny", "laid-back", "relaxed", "warm", "easygoing"),
+    moods=("laid-back", "relaxed", "warm", "easygoing", "island"),
     drums=(
         {"kick": "X...X...X...X...", "rim": "....x.......x...", "hat": "x.X.x.X.x.X.x.X."},
         {"kick": "X.......X.......", "rim": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
@@ -96,6 +97,7 @@ REGGAE = Style(
     minor=ROOT_MINOR,
     swing=(0.0, 0.35),
     drum_words=("drums", "laid-back drums", "one-drop drums"),
+    mix_db={"chords": 1, "pad": 4},
 )
 
 BOSSA_NOVA = Style(
@@ -126,7 +128,7 @@ BOSSA_NOVA = Style(
 
 LATIN = Style(
     names=("salsa", "latin", "cuban salsa", "latin dance music"),
-    moods=("fiery", "festive", "lively", "hot", "danceable"),
+    moods=("fiery", "festive", "spicy", "hot", "danceable"),
     drums=(
         {"conga": "x.X.x.XXx.X.x.XX", "cowbell": "X...x...X...x...", "kick": "X...x...X...x..."},
         {"conga": "..XX..XX..XX..XX", "bell": "X.x.X.x.X.x.X.x.", "kick": "X.......X......."},
@@ -147,11 +149,12 @@ LATIN = Style(
     major=("I IV V IV", "I V7 V7 I", "I ii V7 I", "I IV V7 I"),
     minor=("i iv V7 i", "i V7 i V7", "i VII VI V7", "i iv V7 iv"),
     drum_words=("congas", "latin percussion", "percussion"),
+    mix_db={"chords": 1, "pad": 3, "drums": -1},
 )
 
 FOLK_MARCH = Style(
     names=("march", "marching band", "military march", "parade march"),
-    moods=("proud", "festive", "bold", "solemn", "brisk"),
+    moods=("proud", "festive", "bold", "solemn", "grand"),
     drums=(
         {"kick": "X...x...X...x...", "snare": "x.xxx.xxx.xxxxxx"},
         {"kick": "X...x...X...x...", "snare": "..x.x.x...x.xxx.", "crash": "X.......x......."},

@@ -11,8 +11,8 @@ _ROLLS = (
 _SHORT = ("x..x..x.x..x..x.", "x.x.x.x.x.x.x.x.", "x...x.x.x...x.x.", "x..x..x...x.x...", "x---x---x--x--x-")
 
 TECHNO = Style(
-    names=("techno", "minimal techno", "club techno", "dark techno"),
-    moods=("hypnotic", "dark", "pulsing", "driving", "relentless"),
+    names=("techno", "minimal techno", "club techno", "warehouse techno"),
+    moods=("hypnotic", "pulsing", "driving", "relentless", "mechanical"),
     drums=(
         {"kick": "X...X...X...X...", "open hat": "..x...x...x...x.", "clap": "....x.......x..."},
         {"kick": "X...X...X...X...", "hat": "oxxooxxooxxooxxo"},
@@ -29,15 +29,15 @@ TECHNO = Style(
     pads=("synth pad", "synth strings"),
     rhythms=_SHORT,
     leads=("synth lead", "synth lead", "organ", "vibraphone", "electric piano"),
-    major=("I I IV I", "I IV I V", "I I bVII IV", "I V I IV"),
-    minor=("i i iv i", "i iv i V", "i i VI V", "i VI i VII"),
+    major=("I I IV I", "I IV I V", "I I V IV", "I V I IV"),
+    minor=("i i iv i", "i iv i V", "i i VI V", "i V i VI"),
     jitter_s=0.0,
     drum_words=("a pounding kick", "drum machine", "electronic drums", "drums"),
 )
 
 HOUSE = Style(
     names=("house", "EDM", "deep house", "dance", "electronic dance music"),
-    moods=("energetic", "euphoric", "uplifting", "festive", "bright"),
+    moods=("euphoric", "festive", "danceable", "feel-good", "club"),
     drums=(
         {"kick": "X...X...X...X...", "clap": "....X.......X...", "open hat": "..x...x...x...x."},
         {
@@ -118,4 +118,5 @@ AMBIENT = Style(
     leads=("flute", "violin", "vibraphone", "synth lead", "piano", "electric piano"),
     major=("Imaj7 IV Imaj7 V", "I IV vi V", "I vi IV I", "I Vsus IV I"),
     minor=("i VI iv V", "i iv i V", "i VI i iv", "i iv VI i"),
+    mix_db={"chords": 5, "melody": -1},
 )

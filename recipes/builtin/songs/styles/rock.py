@@ -23,7 +23,7 @@ _STRAIGHT = ("x...x...x...x...", "x.x.x...x.x.x---", "x---x.x.x---x...", "x.x.x.
 
 POP_80S = Style(
     names=("80s pop", "eighties pop", "1980s pop", "80s synth pop", "retro synth pop"),
-    moods=("driving", "bright", "catchy", "nostalgic", "upbeat"),
+    moods=("catchy", "nostalgic", "glossy", "neon", "danceable"),
     drums=(
         {"kick": "X...x...X...x...", "snare": "....X.......X...", "hat": "x.o.x.o.x.o.x.o."},
         {"kick": "X.......X.x.....", "snare": "....X.......X...", "hat": "xoxoxoxoxoxoxoxo"},
@@ -52,7 +52,7 @@ POP_80S = Style(
 
 ROCK_90S = Style(
     names=("90s rock", "nineties rock", "1990s rock", "alternative rock", "rock"),
-    moods=("loud", "energetic", "raw", "powerful", "happy"),
+    moods=("loud", "raw", "powerful", "gritty", "anthemic"),
     drums=(
         {"kick": "X.....x.X.......", "snare": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
         {"kick": "X.x.....X.x.....", "snare": "....X.......X...", "open hat": "x...x...x...x..."},
@@ -67,13 +67,14 @@ ROCK_90S = Style(
     comps=("distorted guitar", "overdriven guitar"),
     rhythms=_STRAIGHT,
     leads=("distorted guitar", "clean guitar", "organ", "harmonica", "violin", "piano"),
-    major=("I V vi IV", "I IV V IV", "I bVII IV I", "I vi IV V"),
+    major=("I V vi IV", "I IV V IV", "I IV I V", "I vi IV V", "I bVII IV I"),
     drum_words=("heavy drums", "drums", "pounding drums", "loud drums"),
+    mix_db={"chords": 3.5, "drums": 1},
 )
 
 METAL = Style(
     names=("metal", "heavy metal", "thrash metal", "hard metal"),
-    moods=("aggressive", "dark", "heavy", "furious", "epic"),
+    moods=("aggressive", "brutal", "heavy", "furious", "epic"),
     drums=(
         {"kick": "X.xxX.xxX.xxX.xx", "snare": "....X.......X...", "ride": "x...x...x...x..."},
         {"kick": "XxxxXxxxXxxxXxxx", "snare": "....X.......X...", "crash": "x...x...x...x..."},
@@ -88,9 +89,10 @@ METAL = Style(
     comps=("distorted guitar",),
     rhythms=("x.x.x.x.x.x.x.x.", "x---x---x.x.x.x.", "x-x-x---x-x-x---", "xxxxx.x.xxxxx.x."),
     leads=("distorted guitar", "synth lead", "violin", "organ"),
-    major=("I5 bVII5 bVI5 I5", "I5 IV5 V5 I5", "I5 I5 bVII5 IV5", "I V IV I"),
-    minor=("i5 VI5 VII5 i5", "i5 i5 VI5 V", "i iv V i", "i5 VII5 VI5 V"),
+    major=("I IV V I", "I I V IV", "I V IV I", "I5 bVII5 IV V"),
+    minor=("i VI V i", "i i VI V", "i iv V i", "i5 VII5 VI5 V", "i V i VI"),
     drum_words=("double bass drums", "pounding drums", "heavy drums", "drums"),
+    mix_db={"chords": 4, "drums": -1},
 )
 
 FUNK = Style(
@@ -119,10 +121,11 @@ FUNK = Style(
     major=("I7 IV7 I7 V7", "I7 I7 IV7 I7", "I IV I V", "I7 IV7 V7 I7"),
     minor=("i7 iv7 i7 V7", "i7 i7 iv7 V7", "i iv i V", "i7 iv7 V7 i7"),
     drum_words=("drums", "tight drums", "funky drums"),
+    mix_db={"pad": 5},
 )
 
 BLUES_80S = Style(
-    names=("80s blues", "blues", "slow blues", "electric blues", "blues shuffle"),
+    names=("80s blues", "blues", "blues rock", "electric blues", "blues shuffle"),
     moods=("groovy", "soulful", "smoky", "gritty", "laid-back"),
     drums=(
         {"kick": "X.....X.....", "snare": "...X.....X..", "ride": "x.xx.xx.xx.x"},
@@ -147,8 +150,8 @@ BLUES_80S = Style(
 )
 
 COUNTRY = Style(
-    names=("country", "folk", "country song", "bluegrass", "country folk"),
-    moods=("cheerful", "happy", "warm", "sunny", "homely"),
+    names=("country", "folk", "bluegrass", "country folk"),
+    moods=("warm", "homely", "rustic", "down-home", "friendly"),
     drums=(
         {"kick": "X.......X.......", "snare": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
         {"kick": "X...x...X...x...", "snare": "o.xoo.xoo.xoo.xo"},
@@ -168,4 +171,5 @@ COUNTRY = Style(
     major=ROOT_MAJOR,
     minor=ROOT_MINOR,
     drum_words=("drums", "light drums", "brushed drums"),
+    mix_db={"drums": -1},
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from recipes.builtin.songs.piece import Role
 
 Drums = Mapping[str, str]
 """What each drum plays in a bar."""
 
-POP_MAJOR = ("I V vi IV", "I vi IV V", "I IV vi V", "I IV I V", "I iii IV V")
-POP_MINOR = ("i VI iv V", "i iv V i", "i VII VI V", "i VI VII i", "i iv VI V")
+POP_MAJOR = ("I V vi IV", "I vi IV V", "I IV vi V", "I IV I V", "I V I IV")
+POP_MINOR = ("i VI iv V", "i iv V i", "i iv i V", "i VI V i", "i V i iv", "i VII VI V")
 JAZZ_MAJOR = ("Imaj7 vi7 ii7 V7", "Imaj7 IVmaj7 ii7 V7", "Imaj7 ii7 V7 Imaj7", "I6 vi7 ii7 V7")
 JAZZ_MINOR = ("i7 iv7 V7 i7", "i7 VImaj7 iv7 V7", "i i7 iv7 V7", "i7 iv7 i7 V7")
 ROOT_MAJOR = ("I IV V IV", "I I IV V", "I IV I V", "I V IV I")
@@ -37,6 +39,7 @@ class Style:
         swing: the least and the most. swing_beats: the length of the pair of notes that swings.
         jitter_s: how exactly its players keep time, as a standard deviation.
         drum_words: how texts call its drums.
+        mix_db: by how much a role is louder than it would be elsewhere.
     """
 
     names: tuple[str, ...]
@@ -59,3 +62,4 @@ class Style:
     swing_beats: float = 1.0
     jitter_s: float = 0.005
     drum_words: tuple[str, ...] = ("drums",)
+    mix_db: Mapping[Role, float] = field(default_factory=dict)

@@ -1,0 +1,143 @@
+"""Music models as something to train: MusicGen and MusicGen Melody, or the decoder of either alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.errors import CheckpointError, ConfigError
+from antiphon.models.code_decoder import CodeDecoderForCausalLM
+from antiphon.models.music_composite import MusicComposite
+from antiphon.nn.positions import RelativePositionBias
+from antiphon.training.objective import Batch, Losses
+from antiphon.training.teacher_forcing import TeacherForcing
+
+
+class MusicObjective:
+    """The cross-entropy of codes under their conditions, in nats.
+
+    Weighed by frames: the mean is over the codebooks and over the frames of all rows, as the documented loss has it,
+    and ``codebook_k`` is the mean of that codebook.
+
+    Args:
+        music: a composite of either family, or its decoder alone (see ``TeacherForcing``).
+        train_text_encoder: learn the text encoder along.
+        weight_decay: of matrices; embeddings, norms and biases have none.
+        lr_scales: factors on the learning rate by part: ``decoder``, ``text_encoder``, ``enc_to_dec_proj``,
+            ``audio_enc_to_dec_proj``.
+        processor: saved into every checkpoint, so that it opens as a whole.
+
+    Raises:
+        ConfigError: a factor for a part that there is not, or is not trained; a negative factor or decay.
+    """
+
+    def __init__(
+        self,
+        music: MusicComposite | CodeDecoderForCausalLM,
+        *,
+        train_text_encoder: bool = False,
+        weight_decay: float = 0.1,
+        lr_scales: Mapping[str, float] | None = None,
+        processor: Any = None,
+    ) -> None:
+        self.music = music
+        self.model: nn.Module = TeacherForcing(music, train_text_encoder=train_text_encoder)
+        self.weight_decay = weight_decay
+        self.lr_scales = dict(lr_scales or {})
+        self.processor = processor
+        if not weight_decay >= 0 or not all(scale >= 0 for scale in self.lr_scales.values()):
+            raise ConfigError(f"weight_decay={weight_decay}, lr_scales={self.lr_scales}", expected="0 or more")
+        trained = {name.split(".")[1] for name, p in self.model.named_parameters() if p.requires_grad}
+        if odd := sorted(self.lr_scales.keys() - trained):
+            raise ConfigError(f"lr_scales for {odd}", expected=f"some of {sorted(trained)}")
+
+    def weight(self, batch: Batch) -> float:
+        """The frames of a batch."""
+        frames = batch.get("frames")
+        rows, _, length = batch["codes"].shape
+        return float(rows * length if frames is None else frames.sum())
+
+    def losses(self, batch: Batch) -> Losses:
+        """The mean over the codebooks, and each codebook, summed over the frames of a batch as ``TeacherForcing`` takes
+        it."""
+        total, each = self.model(batch)
+        return Losses(total / len(each), {f"codebook_{k}": loss for k, loss in enumerate(each)})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, by part and by whether it decays."""
+        spared = {
+            id(parameter)
+            for module in self.model.modules()
+            for parameter in module.parameters(recurse=False)
+            if isinstance(module, (nn.Embedding, RelativePositionBias)) or parameter.dim() < 2
+        }
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((name.split(".")[1], id(parameter) not in spared), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "weight_decay": self.weight_decay if decays else 0.0,
+                "lr_scale": self.lr_scales.get(part, 1.0),
+            }
+            for (part, decays), parameters in groups.items()
+        ]
+
+    def before_training(self, batch: Batch) -> None:
+        """Nothing to prepare."""
+
+    def after_step(self, step: int) -> None:
+        """Nothing to keep up."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Nothing beyond the tensors of ``model``."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back nothing.
+
+        Raises:
+            CheckpointError: there is something.
+        """
+        if state:
+            raise CheckpointError(
+                f"a state of training with {sorted(state)[:5]}", expected="none beside the weights of a music model"
+            )
+
+    def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
+        """Writes a checkpoint of the whole model, codec included, and the processor; of adapters, the active one alone.
+
+        Raises:
+            CheckpointError: ``tensors`` are of another model, or the folder cannot be written.
+        """
+        with _holding(self.model, tensors or {}):
+            if self.music.peft_config:
+                self.music.save_adapter(folder)
+                return
+            self.music.save_pretrained(folder)
+        if self.processor is not None:
+            self.processor.save_pretrained(folder)
+
+
+@contextmanager
+def _holding(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with other values in some of its tensors, for as long as the block lasts."""
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if odd := sorted(tensors.keys() - own.keys()):
+        raise CheckpointError(f"tensors {odd[:5]} that the model has not", expected="tensors of the same model")
+    kept = {name: own[name].detach().clone() for name in tensors}
+    try:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own[name].copy_(tensor)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                own[name].copy_(tensor)
