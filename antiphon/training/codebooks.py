@@ -27,7 +27,7 @@ class CodebookUpkeep:
         self,
         quantizer: ResidualQuantizer,
         *,
-        decay: float = 0.99,
+        decay: float = 0.997,
         rare: float = 0.03,
         processes: Processes | None = None,
     ) -> None:
