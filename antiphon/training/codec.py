@@ -110,7 +110,8 @@ class CodecObjective:
         if self._placed:
             return True
         if torch.is_grad_enabled():
-            self._recent = torch.cat([self._recent.to(latents.device), latents.detach()])[-_PLACED_BY:]
+            everyones = self.upkeep.processes.gathered(latents)
+            self._recent = torch.cat([self._recent.to(latents.device), everyones.detach()])[-_PLACED_BY:]
         if self._step < self.quantise_from or not torch.is_grad_enabled():
             return False
         self.upkeep.start(self._recent)
@@ -119,6 +120,7 @@ class CodecObjective:
 
     def _distances(self, sound: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
         """(B * C, N) twice to losses (B * C,)."""
+        self.spectra.to(sound.device)
         with torch.no_grad():
             aim = self.spectra(sound)
         got = self.spectra(rebuilt)
