@@ -15,7 +15,6 @@ from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import ConfigError, MissingExtraError
 from antiphon.models import registry
 from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
-from antiphon.models.devices import device_of
 from antiphon.models.encodec import EncodecModel
 from antiphon.models.t5 import T5EncoderModel
 from antiphon.training.codec import CodecLossWeights, CodecObjective
@@ -43,36 +42,28 @@ _HELD_OUT_SEED = 20_260_000
 _TOLD_EVERY = 200
 
 
-class Job(contextlib.AbstractContextManager["Job"]):
-    """A training job; it is left with ``close``, or as a context.
+class Job:
+    """A training job.
 
     Args:
-        file: what to do. device: where; CUDA where there is one unless told. tell: is told what goes on before the
-            first step.
-
-    Raises:
-        ConfigError: parts that do not fit each other.
+        file: what to do. processes: which of how many this one is, and on what device. tell: is told what goes on
+            before the first step.
     """
 
-    def __init__(self, file: JobFile, *, device: Any = None, tell: Callable[[str], None] = log.info) -> None:
-        self.file, self._tell = file, tell
-        self.processes = Processes()
-        default = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = device_of(default if device is None else device)
+    def __init__(
+        self, file: JobFile, *, processes: Processes | None = None, tell: Callable[[str], None] = log.info
+    ) -> None:
+        self.file = file
+        self.processes = processes or Processes()
+        self.device = self.processes.device
         self.folder = file.path(file.folder)
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the process that reports and writes."""
-        return self.processes.rank == 0
-
-    def __exit__(self, *error: object) -> None:
-        return None
+        self._tell: Callable[[str], object] = tell if self.processes.first else log.debug
 
     def run(self, *, until: int | None = None, report: Report | None = None) -> Path:
         """Trains, or goes on, and gives the folder of the checkpoint: ``best``, or the run's where it has not ended.
 
         Raises:
+            ConfigError: parts that do not fit each other.
             NumericError: a loss or gradient is not finite. DataError: too much of the data is bad.
         """
         build = self._codec if self.file.objective == "codec" else self._music
@@ -84,10 +75,10 @@ class Job(contextlib.AbstractContextManager["Job"]):
             self.folder,
             held_out=held_out,
             processes=self.processes,
-            report=report if self.leads else None,
+            report=report if self.processes.first else None,
         )
         trainer.run(until)
-        if self.leads:
+        if self.processes.first:
             with contextlib.suppress(MissingExtraError):  # the record says it all without a picture
                 draw_curves(trainer.folder / "metrics.jsonl", self.folder / "curves.png", title=self.folder.name)
         best = self.folder / "best"

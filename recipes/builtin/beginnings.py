@@ -76,7 +76,8 @@ def begin_melody(folder: Path, musicgen: Path) -> None:
     )
     if missing:
         raise RuntimeError(f"MusicGen's decoder lacks {missing[:5]}")
-    model.enc_to_dec_proj.load_state_dict(learnt.enc_to_dec_proj.state_dict())
+    projections: Any = (model.enc_to_dec_proj, learnt.enc_to_dec_proj)
+    projections[0].load_state_dict(projections[1].state_dict())
     _settle(model)
     model.save_pretrained(folder)
     tokenizer = T5Tokenizer.from_pretrained(musicgen)
