@@ -36,7 +36,7 @@ def train(
     from antiphon.training.job import Job
     from antiphon.training.processes import joined
 
-    with joined(device=device) as processes, _shown(processes.first) as report:
+    with joined(device=device, timeout_s=file.run.timeout_s) as processes, _shown(processes.first) as report:
         result = Job(file, processes=processes, tell=say).run(until=until, report=report)
         if processes.first:
             put_path(result)

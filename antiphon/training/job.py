@@ -96,9 +96,15 @@ class Job:
         if not isinstance(codec, EncodecModel):
             raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="encodec")
         names = CodecLossWeights.__dataclass_fields__
+        if file.codec.only_decoder and section.start is None:
+            raise ConfigError("only_decoder of a codec from nothing", expected="[model] start, a trained codec")
         weights = CodecLossWeights(**{name: getattr(file.codec, name) for name in names})
         objective = CodecObjective(
-            codec.to(self.device), weights=weights, quantise_from=file.codec.quantise_from, processes=self.processes
+            codec.to(self.device),
+            weights=weights,
+            quantise_from=file.codec.quantise_from,
+            only_decoder=file.codec.only_decoder,
+            processes=self.processes,
         )
         train, held_out = self._inspected(channels=codec.config.audio_channels)
 

@@ -96,6 +96,7 @@ class CodecSection:
 
     Attributes:
         log_mel, mel, waveform, commitment, spread: as in ``CodecLossWeights``. quantise_from: a step.
+        only_decoder: encoder and codebooks of a checkpoint stay as they are.
     """
 
     log_mel: float = 2.0
@@ -104,6 +105,7 @@ class CodecSection:
     commitment: float = 0.1
     spread: float = 0.02
     quantise_from: int = 0
+    only_decoder: bool = False
 
 
 @dataclass(frozen=True)
