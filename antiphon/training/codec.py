@@ -97,10 +97,10 @@ class CodecObjective:
         rows = len(sound)
         with torch.no_grad() if self.only_decoder else contextlib.nullcontext():
             latents = self.codec.encoder(sound).float()  # (B, D, T)
-        flat = latents.transpose(1, 2).reshape(-1, latents.shape[1])
-        quantised, commitment = flat, flat.new_zeros(len(flat))
-        if self._quantises(flat):
-            quantised, _, commitment = self.upkeep.quantise(flat)
+            flat = latents.transpose(1, 2).reshape(-1, latents.shape[1])
+            quantised, commitment = flat, flat.new_zeros(len(flat))
+            if self._quantises(flat):
+                quantised, _, commitment = self.upkeep.quantise(flat)
         back = quantised.view(rows, -1, latents.shape[1]).transpose(1, 2)
         rebuilt = self.codec.decoder(back).float()[..., : sound.shape[-1]]
         each = self._distances(sound.flatten(0, 1), rebuilt.flatten(0, 1))

@@ -1,4 +1,4 @@
-"""What the language models begin as: a vocabulary from the texts, random weights, and Melody on what MusicGen learnt."""
+"""What the language models begin as: random weights and a vocabulary; for Melody, what MusicGen has learnt."""
 
 from __future__ import annotations
 
