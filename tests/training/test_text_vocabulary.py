@@ -20,7 +20,8 @@ def captions(count: int = 300) -> list[str]:
     chance = random.Random(0)
     return [
         f"{chance.choice(STYLES)} track with {chance.choice(SOUNDS)} and {chance.choice(SOUNDS)}, "
-        f"{chance.randint(60, 180)}{chance.choice(['bpm', ' bpm'])}, in {chance.choice(KEYS)} {chance.choice(['major', 'minor'])}"
+        f"{chance.randint(60, 180)}{chance.choice(['bpm', ' bpm'])}, "
+        f"in {chance.choice(KEYS)} {chance.choice(['major', 'minor'])}"
         for _ in range(count)
     ]
 
