@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -32,7 +32,9 @@ SHARD_BYTES = 32 << 20
 
 
 class CodedWriter:
-    """Writes coded music, item by item; goes on behind what is there.
+    """Writes coded music, item by item; goes on behind what is there, and has the folder to itself.
+
+    Another writer of the folder, in whatever process of this machine, waits until this one is closed.
 
     Args:
         folder: made where it is not there. format: what is there has to have the same.
@@ -48,12 +50,20 @@ class CodedWriter:
         self._row_bytes = row_bytes(format)
         self._shard_bytes = shard_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder / ".lock")
+        try:
+            self._begin()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _begin(self) -> None:
         if (self.folder / FORMAT_FILE).exists():
-            there = read_format(self.folder)
-            if there != format:
-                raise DataError(f"{self.folder} holds {there}", expected=str(format), fix="Write into another folder")
+            there, wanted = read_format(self.folder), self.format
+            if there != wanted:
+                raise DataError(f"{self.folder} holds {there}", expected=str(wanted), fix="Write into another folder")
         else:
-            write_json(self.folder / FORMAT_FILE, {"version": VERSION, **asdict(format)})
+            write_json(self.folder / FORMAT_FILE, {"version": VERSION, **asdict(self.format)})
         shards = shards_of(self.folder)
         self._open(shards[-1] if shards else 0)
 
@@ -65,8 +75,11 @@ class CodedWriter:
 
     def close(self) -> None:
         """Ends the writing; what was written is on the disk."""
-        self.flush()
-        self._files.close()
+        try:
+            self.flush()
+        finally:
+            self._files.close()
+            self._lock.close()
 
     def write(self, item: CodedItem) -> None:
         """Writes one item; it counts after the next ``flush``, or when the writer is closed.
@@ -104,7 +117,7 @@ class CodedWriter:
 
     def _open(self, shard: int) -> None:
         """Opens a shard to write on, without what a killed writer left behind its last line."""
-        self._shard, self._files, self._waiting = shard, ExitStack(), list[bytes]()
+        self._shard, self._files, self._waiting = shard, contextlib.ExitStack(), list[bytes]()
         self._placed: dict[bytes, list[int]] = {}
         self._out: dict[str, BinaryIO] = {}
         self._ends = dict.fromkeys(PARTS, 0)
@@ -158,3 +171,13 @@ class CodedWriter:
                 new += data
             placed.append(self._placed[digest])
         return new, placed
+
+
+def _locked(path: Path) -> BinaryIO:
+    """A file that nobody else holds; it is free again when it is closed, or its process ends."""
+    file = path.open("ab")
+    with contextlib.suppress(ImportError):  # not every system has such locks; there, one process has to write
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return file

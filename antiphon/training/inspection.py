@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ _TASTE_S = 0.1
 # what a manifest's length and the header's may differ by: programs count the padding of lossy formats differently
 _TOLERANCE_S, _TOLERANCE = 0.5, 0.01
 _AT_ONCE = 1024
+_TOGETHER = 16  # handed to a thread at once: handing over costs more than looking at what is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +59,18 @@ class Inspected:
         """What the file of an item states."""
         return _header(self.found[place])
 
+    def chosen(self, places: Sequence[int] | np.ndarray) -> Inspected:
+        """Some of the items, as a data set of its own."""
+        places = np.asarray(places, np.int64)
+        return Inspected(self.manifest.chosen(places, skipped=Skipped()), self.found[places])
+
     def key(self, place: int) -> str:
         """What changes with the row, the file and its melody, in hexadecimal digits."""
         return f"{int(self.found['key'][place]):016x}"
+
+    def chosen(self, places: np.ndarray) -> Inspected:
+        """The items at these places, alone."""
+        return Inspected(self.manifest.chosen(places, skipped=self.skipped), self.found[places])
 
 
 def _header(row: Any) -> Header:
@@ -110,24 +120,26 @@ def inspect(
     skipped = Skipped(manifest.skipped.count, list(manifest.skipped.named))
     good = np.zeros(len(manifest), bool)
 
-    def look(place: int) -> Exception | None:
-        try:
-            rows[place] = _looked_at(manifest, place, known, channels, least_s)
-        except (AntiphonError, OSError) as error:
-            return error
-        return None
+    def look(places: range) -> list[tuple[int, Exception | None]]:
+        found: list[tuple[int, Exception | None]] = []
+        for place in places:
+            try:
+                rows[place] = _looked_at(manifest, place, known, channels, least_s)
+                found.append((place, None))
+            except (AntiphonError, OSError) as error:
+                found.append((place, error))
+        return found
 
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        places = iter(range(len(manifest)))
-        while some := list(islice(places, _AT_ONCE)):
-            for place, error in zip(some, pool.map(look, some), strict=True):
+        for some in _divided(range(len(manifest)), _AT_ONCE):
+            for place, error in chain.from_iterable(pool.map(look, _divided(some, _TOGETHER))):
                 good[place] = error is None
                 if error is not None:
                     skipped.add(manifest.name(place), error)
             if skipped.count > share * total:
                 skipped.check(total, share=share)
             if progress is not None:
-                progress(some[-1] + 1, len(manifest))
+                progress(some.stop, len(manifest))
     skipped.check(total, share=share)
     found = rows[good]
     known.write(cache, found)
@@ -170,6 +182,10 @@ class _Known:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, needed_bytes=found.nbytes) as part, open(part, "wb") as file:
             np.save(file, found, allow_pickle=False)
+
+
+def _divided(places: range, size: int) -> Iterator[range]:
+    return (places[first : first + size] for first in range(0, len(places), size))
 
 
 def _looked_at(

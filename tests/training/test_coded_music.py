@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,21 @@ def test_a_killed_writer_leaves_what_it_had_finished_and_the_next_goes_on(torn: 
     assert (tmp_path / "codes-00000.bin").stat().st_size == 2000
 
 
+def test_a_second_writer_waits_for_the_first_and_goes_on_behind_it(tmp_path: Path) -> None:
+    first = CodedWriter(tmp_path, format_of())
+    first.write(item(0))
+    second = threading.Thread(target=lambda: CodedMusic.write(tmp_path, [item(1)], format=format_of()))
+    second.start()
+    second.join(timeout=0.1)
+    assert second.is_alive()
+    first.write(item(2))
+    first.close()
+    second.join(timeout=30)
+    folder = CodedFolder(tmp_path)
+    assert folder.keys() == ["k0", "k2", "k1"]
+    assert all((folder.codes(place) == item(n).codes).all() for place, n in enumerate((0, 2, 1)))
+
+
 def test_states_of_equal_texts_are_kept_once(tmp_path: Path) -> None:
     states = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
     items = [item(number, texts=("same", f"own {number}"), states=(states, states + number)) for number in range(1, 4)]
@@ -178,6 +194,7 @@ def test_a_folder_of_other_codes_is_not_written_on(tmp_path: Path) -> None:
     CodedMusic.write(tmp_path, [item(0)], format=format_of())
     with pytest.raises(DataError, match="another folder"):
         CodedMusic.write(tmp_path, [item(0)], format=format_of(made_by="another"))
+    assert CodedMusic.write(tmp_path, [item(1)], format=format_of()) == 1  # nobody holds it
 
 
 @pytest.mark.parametrize("damage", ["format", "no format", "version", "field", "line", "short", "gap", "cut later"])

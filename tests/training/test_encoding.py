@@ -20,9 +20,11 @@ from antiphon.training.coded_music import CodedMusic
 from antiphon.training.coder import Coder
 from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import inspect
+from antiphon.training.language import MusicObjective
 from antiphon.training.manifest import Manifest
 from antiphon.training.melody_frames import melody_frames
-from antiphon.training.order import example_generator
+from antiphon.training.order import batches, example_generator
+from antiphon.training.replacement import Replaced
 
 from .datasets import manifest, tone
 
@@ -129,9 +131,11 @@ def test_states_are_those_of_each_text_alone(opened: Any, songs: Path) -> None:
                 alone = model.text_encoder(**processor(text=[text], return_tensors="pt")).last_hidden_state[0]
             np.testing.assert_allclose(encoded.folder.states(place, number), alone.numpy(), rtol=2e-3, atol=1e-3)
     music = CodedMusic(encoded.folder, seconds=0.4, keys=encoded.keys)
-    batch = music.collate([music.example(index, example_generator(0, index)) for index in range(4)])
+    (batch,) = batches(Replaced(music), seed=0, rows=range(4), batch=4, micro_batch=4, steps=range(1), workers=0)
     assert batch["text_states"].shape[-1] == model.config.text_encoder.hidden_size
-    assert batch["dropped"].tolist()[0]
+    assert batch["dropped"][batch["names"].index("0.wav")]
+    losses = MusicObjective(model).losses(batch)
+    assert losses.parts["codebook_0"] / batch["frames"].sum() == pytest.approx(np.log(512), rel=0.5)
 
 
 def test_the_cache_goes_on_where_it_was_and_follows_what_changes(opened: Any, songs: Path, monkeypatch: Any) -> None:
@@ -208,14 +212,8 @@ def test_melodies_are_cached_from_the_recording_or_else_from_the_sound(opened_me
     assert encoded.folder.chroma_frames(0) == 64_000 // 4096 + 1
     music = CodedMusic(encoded.folder, seconds=1.0, tokenizer=opened_melody[1].tokenizer, keys=encoded.keys)
     batch = music.collate([music.example(index, example_generator(0, index)) for index in range(2)])
-    out = opened_melody[0](
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        input_features=batch["input_features"],
-        input_features_mask=batch["input_features_mask"],
-        labels=batch["codes"].transpose(1, 2),
-    )
-    assert torch.isfinite(out.loss)
+    losses = MusicObjective(opened_melody[0]).losses(batch)
+    assert losses.parts["codebook_3"] / batch["frames"].sum() == pytest.approx(np.log(512), rel=0.5)
 
 
 def test_F131_files_that_turn_bad_before_they_are_encoded_are_skipped_or_stop(

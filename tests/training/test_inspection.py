@@ -164,3 +164,11 @@ def test_texts_may_change_without_the_file_being_opened_again(folder: Path, tmp_
     inspect(Manifest.read(folder), cache=cache)
     (folder / "song03.txt").write_text("new words")
     assert inspect(Manifest.read(folder), cache=cache).item(3).texts == ("new words",)
+
+
+def test_some_of_the_items_are_a_data_set_of_their_own(folder: Path) -> None:
+    found = inspect(Manifest.read(folder))
+    some = found.chosen([7, 3])
+    assert [some.item(place).name for place in range(len(some))] == ["song07.wav", "song03.wav"]
+    assert [some.header(place) for place in range(2)] == [found.header(7), found.header(3)]
+    assert [some.key(place) for place in range(2)] == [found.key(7), found.key(3)]
