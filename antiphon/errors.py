@@ -88,6 +88,10 @@ class MissingExtraError(AntiphonError, ImportError):
     """An optional dependency is needed; the message holds the command that installs it."""
 
 
+class ProcessError(AntiphonError, RuntimeError):
+    """Processes that work together did not find one another, or one of them died or hangs."""
+
+
 class Cancelled(AntiphonError, RuntimeError):
     """The work was stopped by its caller."""
 

@@ -30,19 +30,22 @@ def train(
     """
     if until is not None and until < 1:
         raise typer.BadParameter(f"{until} is not positive", param_hint="--until")
-    from antiphon.training.job import Job
     from antiphon.training.job_file import read_job
 
-    with Job(read_job(config), device=device, tell=say) as job, _shown(job.leads) as report:
-        result = job.run(until=until, report=report)
-    if job.leads:
-        put_path(result)
+    file = read_job(config)
+    from antiphon.training.job import Job
+    from antiphon.training.processes import joined
+
+    with joined(device=device, timeout_s=file.run.timeout_s) as processes, _shown(processes.first) as report:
+        result = Job(file, processes=processes, tell=say).run(until=until, report=report)
+        if processes.first:
+            put_path(result)
 
 
 @contextmanager
-def _shown(leads: bool) -> Iterator[Callable[[Progress], None] | None]:
+def _shown(wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
     """A bar where somebody watches, else a line for every look; nothing in processes that do not lead."""
-    if not leads:
+    if not wanted:
         yield None
     elif not is_live(sys.stderr):
         yield lambda progress: say(f"step {progress.step}/{progress.steps} {_told(progress)}")

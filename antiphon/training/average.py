@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import CheckpointError, ConfigError
+from antiphon.training.sharding import divided_like, piece
 
 
 class WeightAverage:
@@ -43,11 +44,13 @@ class WeightAverage:
         decay = min(self.decay, self.updates / (self.updates + 10))
         now = self._of(model)
         torch._foreach_lerp_(
-            list(self.tensors.values()), [now[name].float() for name in self.tensors], weight=1 - decay
+            [piece(tensor) for tensor in self.tensors.values()],
+            [piece(now[name]).float() for name in self.tensors],
+            weight=1 - decay,
         )
 
     def load(self, tensors: Mapping[str, Tensor], updates: int) -> None:
-        """Goes on from saved tensors.
+        """Goes on from saved tensors, whole ones.
 
         Raises:
             CheckpointError: they are of another model.
@@ -56,5 +59,5 @@ class WeightAverage:
             odd = sorted(tensors.keys() ^ self.tensors.keys())
             raise CheckpointError(f"The average lacks or has too much: {odd[:5]}", fix="Resume with the same model")
         for name, tensor in self.tensors.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(divided_like(tensors[name], tensor))
         self.updates = updates

@@ -27,13 +27,13 @@ class CodebookUpkeep:
         self,
         quantizer: ResidualQuantizer,
         *,
-        decay: float = 0.99,
+        decay: float = 0.997,
         rare: float = 0.03,
         processes: Processes | None = None,
     ) -> None:
         self.quantizer, self.decay, self.rare = quantizer, decay, rare
         self.processes = processes or Processes()
-        self._used: list[tuple[Tensor, Tensor]] = []
+        self._used: list[list[tuple[Tensor, Tensor]]] = []  # of each batch of a step, what each codebook was given
 
     @property
     def books(self) -> list[Codebook]:
@@ -61,13 +61,14 @@ class CodebookUpkeep:
             total = total + words
             left = left - words
         if torch.is_grad_enabled():
-            self._used = used
+            self._used.append(used)
         return rows + (total - rows).detach(), codes, commitment / len(self.books)
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Moves the codewords to the running means of the vectors of the last batch, and rare ones onto vectors."""
-        for book, (vectors, index) in zip(self.books, self._used, strict=False):
+        """Moves the codewords to the running means of the step's vectors, and rare ones onto some of these."""
+        for book, used in zip(self.books, zip(*self._used, strict=True), strict=False):
+            vectors, index = (torch.cat(pieces) for pieces in zip(*used, strict=True))
             size = len(book.vectors)
             counts = torch.bincount(index, minlength=size).to(vectors)
             sums = torch.zeros_like(book.vectors).index_add_(0, index, vectors)
@@ -83,17 +84,19 @@ class CodebookUpkeep:
         self._used = []
 
     def _replace(self, book: Any, dead: Tensor, vectors: Tensor, even: float) -> None:
-        """Puts codewords where vectors of the batch are, with the weight of a codeword of even use."""
-        number = int(dead.sum())
-        picked = torch.randint(len(vectors), (number,), device=vectors.device)
-        chosen = self.processes.from_first(vectors[picked])
+        """Puts codewords where vectors of the step are, with the weight of a codeword of even use."""
+        everyones = self.processes.gathered(vectors)
+        picked = torch.randint(len(everyones), (int(dead.sum()),), device=vectors.device)
         weight = max(even, 1e-3)
         book.cluster_size[dead] = weight
-        book.vector_sums[dead] = chosen * weight
+        book.vector_sums[dead] = everyones[self.processes.from_first(picked)] * weight
 
     @torch.no_grad()
     def start(self, rows: Tensor, *, rounds: int = 10) -> None:
-        """Places all codewords among vectors (R, D) by k-means, each codebook on what those before it leave."""
+        """Places all codewords among vectors (R, D), the first process's, by k-means.
+
+        Each codebook is placed on what those before it leave.
+        """
         left = self.processes.from_first(rows.detach())
         for book in self.books:
             size = len(book.vectors)
@@ -102,15 +105,34 @@ class CodebookUpkeep:
                 more = torch.randint(len(left), (size - len(picked),), device=left.device)
                 picked = torch.cat([picked, more])
             book.vectors.copy_(self.processes.from_first(left[picked]))
-            counts = torch.ones(size).to(left)
-            for _ in range(rounds):
-                index = book.nearest(left)
-                counts = torch.bincount(index, minlength=size).to(left)
-                sums = torch.zeros_like(book.vectors).index_add_(0, index, left)
-                some = counts > 0
-                book.vectors[some] = sums[some] / counts[some, None]
-            state: Any = book
-            # as if the running means had seen as much as one batch of even use
-            state.cluster_size.copy_(counts.clamp(min=1) * (size / counts.clamp(min=1).sum()))
-            state.vector_sums.copy_(book.vectors * state.cluster_size[:, None])
-            left = left - book.vectors[book.nearest(left)]
+            left = self._settled(book, left, rounds)
+
+    @torch.no_grad()
+    def refine(self, rows: Tensor, *, rounds: int = 20) -> None:
+        """Moves all codewords to the exact means of the vectors (R, D) that are nearest to them, in several rounds.
+
+        In training the means run over few and ageing vectors; many vectors at once, of a codec that has ended its
+        training, are represented better.
+        """
+        left = self.processes.from_first(rows.detach())
+        for book in self.books:
+            left = self._settled(book, left, rounds)
+
+    def _settled(self, book: Codebook, left: Tensor, rounds: int) -> Tensor:
+        """Runs k-means on a codebook from where it is; gives what it leaves over of the vectors."""
+        size = len(book.vectors)
+        counts = torch.ones(size).to(left)
+        for _ in range(rounds):
+            index = book.nearest(left)
+            counts = torch.bincount(index, minlength=size).to(left)
+            sums = torch.zeros_like(book.vectors).index_add_(0, index, left)
+            some = counts > 0
+            book.vectors[some] = sums[some] / counts[some, None]
+        # sums on a GPU have no fixed order, and codebooks must not drift apart
+        book.vectors.copy_(self.processes.from_first(book.vectors))
+        counts = self.processes.from_first(counts)
+        state: Any = book
+        # as if the running means had seen as much as one batch of even use
+        state.cluster_size.copy_(counts.clamp(min=1) * (size / counts.clamp(min=1).sum()))
+        state.vector_sums.copy_(book.vectors * state.cluster_size[:, None])
+        return left - book.vectors[book.nearest(left)]

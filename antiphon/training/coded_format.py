@@ -132,6 +132,11 @@ def whole_lines(folder: Path, shard: int) -> Iterator[tuple[bytes, dict[str, int
                 raise DataError(f"{path} has a damaged line", fix="Make it again") from error
 
 
+def is_coded(folder: Path) -> bool:
+    """Whether a folder holds coded music."""
+    return (folder / FORMAT_FILE).is_file()
+
+
 def read_format(folder: Path) -> CodedFormat:
     try:
         values: dict[str, Any] = read_json(folder / FORMAT_FILE)

@@ -60,17 +60,13 @@ class Inspected:
         return _header(self.found[place])
 
     def chosen(self, places: Sequence[int] | np.ndarray) -> Inspected:
-        """Some of the items, as a data set of its own."""
+        """Some of the items, as a data set of its own; ``skipped`` stays that of the whole."""
         places = np.asarray(places, np.int64)
-        return Inspected(self.manifest.chosen(places, skipped=Skipped()), self.found[places])
+        return Inspected(self.manifest.chosen(places, skipped=self.skipped), self.found[places])
 
     def key(self, place: int) -> str:
         """What changes with the row, the file and its melody, in hexadecimal digits."""
         return f"{int(self.found['key'][place]):016x}"
-
-    def chosen(self, places: np.ndarray) -> Inspected:
-        """The items at these places, alone."""
-        return Inspected(self.manifest.chosen(places, skipped=self.skipped), self.found[places])
 
 
 def _header(row: Any) -> Header:

@@ -15,8 +15,11 @@ from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import ConfigError, MissingExtraError
 from antiphon.models import registry
 from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
-from antiphon.models.devices import device_of
+from antiphon.models.encodec import EncodecModel
+from antiphon.models.t5 import T5EncoderModel
 from antiphon.training.codec import CodecLossWeights, CodecObjective
+from antiphon.training.coded_folder import CodedFolder
+from antiphon.training.coded_format import is_coded
 from antiphon.training.coded_music import CodedMusic
 from antiphon.training.coder import Coder
 from antiphon.training.curves import draw_curves
@@ -28,6 +31,7 @@ from antiphon.training.loop import Progress, Trainer
 from antiphon.training.manifest import Manifest
 from antiphon.training.objective import Examples, Objective
 from antiphon.training.processes import Processes
+from antiphon.training.replacement import Replaced
 from antiphon.training.skipped import Skipped
 from antiphon.training.sounds import Sounds
 
@@ -38,36 +42,28 @@ _HELD_OUT_SEED = 20_260_000
 _TOLD_EVERY = 200
 
 
-class Job(contextlib.AbstractContextManager["Job"]):
-    """A training job; it is left with ``close``, or as a context.
+class Job:
+    """A training job.
 
     Args:
-        file: what to do. device: where; CUDA where there is one unless told. tell: is told what goes on before the
-            first step.
-
-    Raises:
-        ConfigError: parts that do not fit each other.
+        file: what to do. processes: which of how many this one is, and on what device. tell: is told what goes on
+            before the first step.
     """
 
-    def __init__(self, file: JobFile, *, device: Any = None, tell: Callable[[str], None] = log.info) -> None:
-        self.file, self._tell = file, tell
-        self.processes = Processes()
-        default = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = device_of(default if device is None else device)
+    def __init__(
+        self, file: JobFile, *, processes: Processes | None = None, tell: Callable[[str], None] = log.info
+    ) -> None:
+        self.file = file
+        self.processes = processes or Processes()
+        self.device = self.processes.device
         self.folder = file.path(file.folder)
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the process that reports and writes."""
-        return self.processes.rank == 0
-
-    def __exit__(self, *error: object) -> None:
-        return None
+        self._tell: Callable[[str], object] = tell if self.processes.first else log.debug
 
     def run(self, *, until: int | None = None, report: Report | None = None) -> Path:
         """Trains, or goes on, and gives the folder of the checkpoint: ``best``, or the run's where it has not ended.
 
         Raises:
+            ConfigError: parts that do not fit each other.
             NumericError: a loss or gradient is not finite. DataError: too much of the data is bad.
         """
         build = self._codec if self.file.objective == "codec" else self._music
@@ -79,10 +75,10 @@ class Job(contextlib.AbstractContextManager["Job"]):
             self.folder,
             held_out=held_out,
             processes=self.processes,
-            report=report if self.leads else None,
+            report=report if self.processes.first else None,
         )
         trainer.run(until)
-        if self.leads:
+        if self.processes.first:
             with contextlib.suppress(MissingExtraError):  # the record says it all without a picture
                 draw_curves(trainer.folder / "metrics.jsonl", self.folder / "curves.png", title=self.folder.name)
         best = self.folder / "best"
@@ -93,15 +89,22 @@ class Job(contextlib.AbstractContextManager["Job"]):
     def _codec(self) -> tuple[Objective, Examples, Examples | None]:
         section, data, file = self.file.model, self.file.data, self.file
         if section.start is not None:
-            codec = AutoModel.from_pretrained(self._name(section.start), dtype=torch.float32)
+            codec = EncodecModel.from_pretrained(self._name(section.start), dtype=torch.float32)
         else:
+            torch.manual_seed(file.run.seed)
             codec = AutoModel.from_config(self._config(section.config))
-        if codec.config.model_type not in registry.model_types() or not hasattr(codec, "codec"):
-            raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="an EnCodec")
+        if not isinstance(codec, EncodecModel):
+            raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="encodec")
         names = CodecLossWeights.__dataclass_fields__
+        if file.codec.only_decoder and section.start is None:
+            raise ConfigError("only_decoder of a codec from nothing", expected="[model] start, a trained codec")
         weights = CodecLossWeights(**{name: getattr(file.codec, name) for name in names})
         objective = CodecObjective(
-            codec.to(self.device), weights=weights, quantise_from=file.codec.quantise_from, processes=self.processes
+            codec.to(self.device),
+            weights=weights,
+            quantise_from=file.codec.quantise_from,
+            only_decoder=file.codec.only_decoder,
+            processes=self.processes,
         )
         train, held_out = self._inspected(channels=codec.config.audio_channels)
 
@@ -114,7 +117,8 @@ class Job(contextlib.AbstractContextManager["Job"]):
                 gain_db=gain_db,
             )
 
-        return objective, sounds(train, data.gain_db), None if held_out is None else sounds(held_out, (0.0, 0.0))
+        measured = None if held_out is None else Replaced(sounds(held_out, (0.0, 0.0)))
+        return objective, Replaced(sounds(train, data.gain_db)), measured
 
     # a language model
 
@@ -153,8 +157,11 @@ class Job(contextlib.AbstractContextManager["Job"]):
             return model, AutoProcessor.from_pretrained(name)
         config = self._config(section.config)
         parts = {
-            part: AutoModel.from_pretrained(self._name(name), dtype=torch.float32)
-            for part, name in (("audio_encoder", section.codec), ("text_encoder", section.text_encoder))
+            part: kind.from_pretrained(self._name(name), dtype=torch.float32)
+            for part, kind, name in (
+                ("audio_encoder", EncodecModel, section.codec),
+                ("text_encoder", T5EncoderModel, section.text_encoder),
+            )
             if name is not None
         }
         for part, made in parts.items():
@@ -165,38 +172,55 @@ class Job(contextlib.AbstractContextManager["Job"]):
             raise ConfigError("[model] config without processor", expected="a folder with its tokenizer's files")
         return model, AutoProcessor.from_pretrained(self._name(section.processor))
 
-    def _coded(self, model: Any, processor: Any) -> tuple[CodedMusic, CodedMusic | None]:
+    def _coded(self, model: Any, processor: Any) -> tuple[Examples, Examples | None]:
         """The data as codes, made where they are not yet there."""
         data, learns = self.file.data, self.file.model.train_text_encoder
+        tokenizer = processor.tokenizer if learns else None
+        if is_coded(self.file.path(data.train)):
+            return self._coded_before(processor.tokenizer)
         coder = Coder(model, processor, text_states=not learns, separated=data.separate)
-        cache = self._cache()
 
-        def music(inspected: Inspected | None, *, drops: bool) -> CodedMusic | None:
-            if inspected is None:
-                return None
+        def music(inspected: Inspected, *, drops: bool) -> Replaced:
             encoded = encode_manifest(
                 inspected,
-                cache,
+                self._cache(),
                 coder,
                 batch=4,
                 workers=max(1, self.file.run.workers),
                 progress=self._counted("encoded"),
             )
-            return CodedMusic(
-                encoded.folder,
-                keys=encoded.keys,
-                seconds=data.seconds,
-                tokenizer=processor.tokenizer if learns else None,
-                condition_dropout=data.condition_dropout if drops else 0.0,
-                melody_dropout=data.melody_dropout if drops else 0.0,
-                word_dropout=data.word_dropout if drops else 0.0,
-            )
+            return self._passages(encoded.folder, encoded.keys, tokenizer, drops=drops)
 
         train, held_out = self._inspected(channels=None)
-        learnt = music(train, drops=True)
-        if learnt is None:  # there is always something to learn from
-            raise ConfigError("[data] train holds nothing")
-        return learnt, music(held_out, drops=False)
+        return music(train, drops=True), None if held_out is None else music(held_out, drops=False)
+
+    def _coded_before(self, tokenizer: Any) -> tuple[Examples, Examples | None]:
+        """Data that is codes already."""
+        data = self.file.data
+        folder = CodedFolder(self.file.path(data.train))
+        keys = folder.keys()
+        if data.held_out is not None:
+            other = CodedFolder(self.file.path(data.held_out))
+            measured = self._passages(other, other.keys(), tokenizer, drops=False)
+            return self._passages(folder, keys, tokenizer, drops=True), measured
+        learnt, kept = _split(len(keys), data.held_out_share)
+        train = self._passages(folder, [keys[place] for place in learnt], tokenizer, drops=True)
+        if not len(kept):
+            return train, None
+        return train, self._passages(folder, [keys[place] for place in kept], tokenizer, drops=False)
+
+    def _passages(self, folder: CodedFolder, keys: list[str], tokenizer: Any, *, drops: bool) -> Replaced:
+        data = self.file.data
+        music = CodedMusic(
+            folder,
+            keys=keys,
+            seconds=data.seconds,
+            tokenizer=None if folder.format.text_width else tokenizer,
+            condition_dropout=data.condition_dropout if drops else 0.0,
+            melody_dropout=data.melody_dropout if drops else 0.0,
+            word_dropout=data.word_dropout if drops else 0.0,
+        )
+        return Replaced(music)
 
     # shared
 
@@ -206,11 +230,8 @@ class Job(contextlib.AbstractContextManager["Job"]):
         train = self._looked_at(data.train, data, channels)
         if data.held_out is not None:
             return train, self._looked_at(data.held_out, data, channels)
-        count = min(round(data.held_out_share * len(train)), len(train) - 1)
-        if not count:
-            return train, None
-        shuffled = np.random.default_rng(_HELD_OUT_SEED).permutation(len(train))
-        return train.chosen(np.sort(shuffled[count:])), train.chosen(np.sort(shuffled[:count]))
+        learnt, kept = _split(len(train), data.held_out_share)
+        return train.chosen(learnt), train.chosen(kept) if len(kept) else None
 
     def _looked_at(self, name: str, data: DataSection, channels: int | None) -> Inspected:
         self._cache().mkdir(parents=True, exist_ok=True)
@@ -245,3 +266,10 @@ class Job(contextlib.AbstractContextManager["Job"]):
     def _config(self, name: str | None) -> Any:
         values = read_json(self.file.path(name or ""))
         return AutoConfig.for_model(values.pop("model_type", ""), **values)
+
+
+def _split(items: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places to learn from and places to measure on, always the same ones."""
+    count = min(round(share * items), items - 1)
+    shuffled = np.random.default_rng(_HELD_OUT_SEED).permutation(items)
+    return np.sort(shuffled[count:]), np.sort(shuffled[:count])

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from antiphon.checkpoints.json_files import write_json
-from antiphon.errors import NumericError
+from antiphon.errors import ConfigError, NumericError, ProcessError
+from antiphon.nn.transformer import Transformer
 from antiphon.training.average import WeightAverage
 from antiphon.training.memory import keep_freed_memory
-from antiphon.training.objective import Batch, Examples, Objective
-from antiphon.training.order import batches
+from antiphon.training.objective import Batch, Examples, Losses, Objective
+from antiphon.training.order import Order, batches
 from antiphon.training.processes import Processes
 from antiphon.training.record import RunRecord
 from antiphon.training.run_state import (
@@ -28,13 +29,19 @@ from antiphon.training.run_state import (
     moments,
     newest_state,
     put_tensors,
+    remove_unfinished,
     set_moments,
+    whole_tensors,
     write_state,
 )
 from antiphon.training.schedule import learning_rate_factor
 from antiphon.training.settings import RunSettings
+from antiphon.training.sharding import ModelPieces, whole
 
 log = logging.getLogger(__name__)
+
+# Rows that an objective sees before training: as many whatever the number of processes, and few enough for any of them.
+_FIRST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,15 @@ class Trainer:
 
     Args:
         objective: the model and its losses. examples: what it learns from. held_out: what it is measured on.
-        settings: the numbers. folder: where states, the record, ``best`` and ``final`` checkpoints go.
-        processes: which of how many this one is. report: is told how the run stands.
+        settings: the numbers. folder: where states, the record, ``best`` and ``final`` checkpoints go; the same one for
+            all processes.
+        processes: which of how many this one is, and the device that the model is moved to.
+        report: is told how the run stands, in the first process.
+
+    Raises:
+        ConfigError: a batch that the processes cannot share evenly, a learning rate that is no number, or
+            ``checkpoint_layers`` for a model without such layers.
+        CheckpointError: the states are of another model, or all damaged. ProcessError: processes found other states.
     """
 
     def __init__(
@@ -77,8 +91,14 @@ class Trainer:
         self.objective, self.examples, self.held_out = objective, examples, held_out
         self.settings, self.folder, self.report = settings, folder, report
         self.processes = processes or Processes()
+        self.rows = self.processes.rows(settings.batch)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.step, self.best = 0, math.inf
+        self._sums, self._summed = dict[str, float](), 0
+        objective.model.to(self.processes.device)
+        self._recompute()
+        state = self._begin()
+        self.model = ModelPieces(objective, self.processes)
         self.optimizer = torch.optim.AdamW(
             self._groups(),
             lr=settings.learning_rate,
@@ -87,24 +107,54 @@ class Trainer:
             fused=True,
         )
         self.average = WeightAverage(objective.model, settings.average_decay) if settings.average_decay else None
-        self._resume()
+        if state is not None:
+            self._go_on(state)
+
+    def _recompute(self) -> None:
+        if not self.settings.checkpoint_layers:
+            return
+        stacks = [module for module in self.objective.model.modules() if isinstance(module, Transformer)]
+        if not stacks:
+            raise ConfigError("checkpoint_layers for a model without transformer layers", expected="false")
+        for stack in stacks:
+            stack.gradient_checkpointing = True
+
+    def _begin(self) -> RunState | None:
+        """The newest state, whose weights the model gets; or prepares a new run."""
+        settings = self.settings
+        state = newest_state(self.folder / "states")
+        step = torch.tensor(-1 if state is None else state.step)
+        first = self.processes.from_first(step)
+        if int(first) != int(step):
+            raise ProcessError(
+                f"Process {self.processes.rank} finds the state of step {int(step)}, the first one {int(first)}",
+                fix=f"All processes need the same {self.folder}, on a disk that they share",
+            )
+        if state is not None:
+            put_tensors(self.objective.model, state.part("model"))
+            return state
+        torch.manual_seed(settings.seed)
+        rows = range(min(settings.batch, _FIRST_ROWS))
+        batch = next(self._batches(self.examples, seed=settings.seed, rows=rows, steps=range(1), piece=len(rows)))
+        self.objective.model.train()
+        self.objective.before_training(batch)
+        return None
 
     def _groups(self) -> list[dict[str, Any]]:
         groups = self.objective.parameter_groups()
         for group in groups:
             group["peak"] = self.settings.learning_rate * group.pop("lr_scale", 1.0)
+            if not math.isfinite(group["peak"]):
+                raise ConfigError(f"a learning rate of {group['peak']}", expected="a finite one")
         return groups
 
-    def _resume(self) -> None:
-        state = newest_state(self.folder / "states")
-        if state is None:
-            return
-        put_tensors(self.objective.model, state.part("model"))
+    def _go_on(self, state: RunState) -> None:
         set_moments(self.objective.model, self.optimizer, state)
         self.objective.load_extra_state(state.part("extra"))
         if self.average is not None:
             self.average.load(state.part("average"), int(state.numbers["average_updates"]))
         self.step, self.best = state.step, float(state.numbers.get("best", math.inf))
+        self._sums, self._summed = dict(state.numbers.get("sums", {})), int(state.numbers.get("summed", 0))
         log.info("goes on after step %d", self.step)
 
     def run(self, until: int | None = None) -> None:
@@ -112,148 +162,180 @@ class Trainer:
 
         Raises:
             NumericError: a loss or a gradient is not finite; ``stopped.json`` names the step and its examples.
+            CheckpointError: a state cannot be written; the earlier ones stand.
         """
         last = min(self.settings.steps, until or self.settings.steps)
-        record = RunRecord(self.folder, self.step)
+        record = None
+        if self.processes.first:
+            remove_unfinished(self.folder / "states")
+            (self.folder / "stopped.json").unlink(missing_ok=True)
+            record = RunRecord(self.folder, self.step)
         keep_freed_memory()
-        self._since, self._seen, self._sums = time.monotonic(), 0, dict[str, float]()
-        pieces = self._pieces(last)
-        try:
-            while self.step < last:
-                self._take(pieces)
-                self._look(record, self.step == last)
-        finally:
-            record.close()
-        if self.step == self.settings.steps:
-            self.objective.save(self.folder / "final", self._averaged())
-
-    def _pieces(self, last: int) -> Iterator[Batch]:
+        self._since, self._since_step = time.monotonic(), self.step
         settings = self.settings
-        return batches(
+        pieces = self._batches(
             self.examples,
             seed=settings.seed,
-            rows=self.processes.rows(settings.batch),
-            batch=settings.batch,
-            micro_batch=settings.micro_batch or settings.batch,
+            rows=self.rows,
             steps=range(self.step, last),
             workers=settings.workers,
         )
+        try:
+            while self.step < last:
+                self._take(pieces)
+                self._look(record)
+                if self.step % settings.save_every == 0 or self.step == last:
+                    self._save()
+        finally:
+            if record is not None:
+                record.close()
+        if self.step == self.settings.steps:
+            self._write_checkpoint("final")
+
+    def _batches(
+        self, examples: Examples, *, seed: int, rows: range, steps: range, piece: int | None = None, workers: int = 0
+    ) -> Iterator[Batch]:
+        settings, device = self.settings, self.processes.device
+        piece = piece or settings.micro_batch or settings.batch
+        drawn = batches(
+            examples, seed=seed, rows=rows, batch=settings.batch, micro_batch=piece, steps=steps, workers=workers
+        )
+        for batch in drawn:
+            yield {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
     # one step
 
     def _take(self, pieces: Iterator[Batch]) -> None:
         settings, model = self.settings, self.objective.model
-        rows = self.processes.rows(settings.batch)
-        batch = [next(pieces) for _ in range(0, len(rows), settings.micro_batch or settings.batch)]
+        batch = [next(pieces) for _ in range(0, len(self.rows), settings.micro_batch or settings.batch)]
         torch.manual_seed(settings.seed * 1_000_003 + self.step * 1009 + self.processes.rank)
         model.train()
-        if self.step == 0:
-            self.objective.before_training(batch[0])
-        weight = self.processes.total(torch.tensor([sum(self.objective.weight(piece) for piece in batch)])).item()
         self.optimizer.zero_grad(set_to_none=True)
-        figures: dict[str, Tensor] = {}
-        for piece in batch:
-            with self._precision():
-                losses = self.objective.losses(piece)
-            # gradients are averaged over processes, the loss is summed over them
-            (losses.total * (self.processes.count / weight)).backward()
-            for name, value in {"loss": losses.total.detach(), **losses.parts}.items():
-                figures[name] = figures.get(name, 0) + value / weight
-        names = list(figures)
-        values = self.processes.total(torch.stack([figures[name].float() for name in names])).tolist()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or math.inf)
-        self._check(dict(zip(names, values, strict=True)), float(norm))
+        figures = self._gradients(batch)
+        norm = whole(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or math.inf))
+        figures["gradient_norm"] = float(norm)
+        self._check(figures)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * self._rate_factor()
+            group["lr"] = group["peak"] * self._rate_factor(self.step)
         self.optimizer.step()
         self.objective.after_step(self.step)
         if self.average is not None:
             self.average.update(model)
         self.step += 1
-        for name, value in [*zip(names, values, strict=True), ("gradient_norm", float(norm))]:
+        for name, value in figures.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
-        self._seen += 1
+        self._summed += 1
 
-    def _rate_factor(self) -> float:
+    def _gradients(self, batch: list[Batch]) -> dict[str, float]:
+        """Leaves the step's gradients in the parameters, and gives its mean losses over all processes."""
+        weight = self._total([sum(self.objective.weight(piece) for piece in batch)])[0]
+        sums: dict[str, Tensor] = {}
+        for piece in batch:
+            losses = self._losses(piece, ends_step=piece is batch[-1])
+            # gradients are averaged over processes, the loss is summed over them
+            (losses.total * (self.processes.count / weight)).backward()
+            for name, value in {"loss": losses.total.detach(), **losses.parts}.items():
+                sums[name] = sums.get(name, 0) + value / weight
+        values = self.processes.total(torch.stack([value.float() for value in sums.values()]))
+        return dict(zip(sums, values.tolist(), strict=True))
+
+    def _total(self, values: list[float]) -> list[float]:
+        """Numbers summed over all processes."""
+        total: list[float] = self.processes.total(torch.tensor(values, dtype=torch.float64)).tolist()
+        return total
+
+    def _losses(self, batch: Batch, *, ends_step: bool = True) -> Losses:
+        with self._precision():
+            return self.model.losses(batch, ends_step=ends_step)
+
+    def _rate_factor(self, step: int) -> float:
         settings = self.settings
         return learning_rate_factor(
-            self.step, steps=settings.steps, warmup_steps=settings.warmup_steps, final_share=settings.final_share
+            step, steps=settings.steps, warmup_steps=settings.warmup_steps, final_share=settings.final_share
         )
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.settings.precision == "fp32":
             return contextlib.nullcontext()
-        return torch.autocast(next(self.objective.model.parameters()).device.type, torch.bfloat16)
+        return torch.autocast(self.processes.device.type, torch.bfloat16)
 
-    def _check(self, figures: dict[str, float], norm: float) -> None:
+    def _check(self, figures: dict[str, float]) -> None:
         """Stops before weights are spoilt."""
-        bad = [name for name, value in {**figures, "gradient norm": norm}.items() if not math.isfinite(value)]
+        bad = [name for name, value in figures.items() if not math.isfinite(value)]
         if not bad:
             return
         settings = self.settings
         first = self.step * settings.batch
         examples = list(range(first, first + settings.batch))
-        numbers = {name: repr(value) for name, value in {**figures, "gradient norm": norm}.items()}
-        write_json(self.folder / "stopped.json", {"step": self.step, "examples": examples, "figures": numbers})
+        order = Order(len(self.examples), settings.seed)
+        stopped = {
+            "step": self.step,
+            "examples": examples,
+            "items": [order.item(number) for number in examples],
+            "figures": {name: repr(value) for name, value in figures.items()},
+        }
+        if self.processes.first:
+            write_json(self.folder / "stopped.json", stopped)
         raise NumericError(
             f"The {bad[0]} of step {self.step} is not finite",
             expected="finite losses and gradients",
-            fix=f"Look at examples {examples[0]} to {examples[-1]} (stopped.json), or take a lower learning rate; the "
-            "weights are those of the last state",
+            fix=f"Look at examples {examples[0]} to {examples[-1]}, whose items are in stopped.json, or take a lower "
+            "learning rate; the run goes on from its last state",
         )
 
     # looks
 
-    def _look(self, record: RunRecord, ended: bool) -> None:
+    def _look(self, record: RunRecord | None) -> None:
         settings = self.settings
+        ended = self.step == settings.steps
         if self.step % settings.log_every == 0 or ended:
             now = time.monotonic()
-            figures = {name: value / self._seen for name, value in self._sums.items()}
-            speed = self._seen * settings.batch / max(1e-9, now - self._since)
-            figures |= {"learning_rate": settings.learning_rate * self._rate_factor(), "examples_per_s": speed}
+            figures = {name: value / self._summed for name, value in self._sums.items()}
+            speed = (self.step - self._since_step) * settings.batch / max(1e-9, now - self._since)
+            rate = settings.learning_rate * self._rate_factor(self.step - 1)
+            figures |= {"learning_rate": rate, "examples_per_s": speed}
             self._tell(record, "training", figures, speed)
-            self._since, self._seen, self._sums = now, 0, {}
+            self._sums, self._summed = {}, 0
+            self._since, self._since_step = now, self.step
         if self.held_out is not None and (self.step % settings.held_out_every == 0 or ended):
             started = time.monotonic()
             figures = self.measure(self.held_out)
             self._tell(record, "held_out", figures, 0.0)
-            if figures[settings.watch] < self.best:
+            if self._watched(figures) < self.best:
                 self.best = figures[settings.watch]
-                self.objective.save(self.folder / "best", self._averaged())
+                self._write_checkpoint("best")
             self._since += time.monotonic() - started
-        if self.step % settings.save_every == 0 or ended:
-            self._save()
 
-    def _tell(self, record: RunRecord, kind: str, figures: dict[str, float], speed: float) -> None:
-        record.write(self.step, kind, figures)
-        if self.report is not None:
+    def _watched(self, figures: dict[str, float]) -> float:
+        if self.settings.watch not in figures:
+            raise ConfigError(f"watch={self.settings.watch!r}", expected=f"one of {sorted(figures)}")
+        return figures[self.settings.watch]
+
+    def _tell(self, record: RunRecord | None, kind: str, figures: dict[str, float], speed: float) -> None:
+        if record is not None:
+            record.write(self.step, kind, figures)
+        if self.report is not None and self.processes.first:
             left = (self.settings.steps - self.step) * self.settings.batch / speed if speed else math.nan
             self.report(Progress(self.step, self.settings.steps, kind, figures, speed, left))
 
     @torch.no_grad()
     def measure(self, examples: Examples) -> dict[str, float]:
         """The mean losses on held-out examples, the same ones every time, with the averaged weights."""
-        settings, model = self.settings, self.objective.model
+        model = self.objective.model
         model.eval()
+        torch.manual_seed(self.settings.seed)
         sums: dict[str, float] = {}
         weight = 0.0
         with self._average_in_place():
-            for batch in batches(
-                examples,
-                seed=0,
-                rows=range(settings.batch),
-                batch=settings.batch,
-                micro_batch=settings.micro_batch or settings.batch,
-                steps=range(settings.held_out_batches),
-                workers=0,
-            ):
-                with self._precision():
-                    losses = self.objective.losses(batch)
+            steps = range(self.settings.held_out_batches)
+            for batch in self._batches(examples, seed=0, rows=self.rows, steps=steps):
+                losses = self._losses(batch)
                 weight += self.objective.weight(batch)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
         model.train()
-        return {name: value / weight for name, value in sums.items()}
+        *totals, weight = self._total([*sums.values(), weight])
+        return {name: total / weight for name, total in zip(sums, totals, strict=True)}
 
     @contextlib.contextmanager
     def _average_in_place(self) -> Iterator[None]:
@@ -271,16 +353,28 @@ class Trainer:
             for name, tensor in kept.items():
                 own[name].copy_(tensor)
 
-    def _averaged(self) -> Mapping[str, Tensor] | None:
-        return None if self.average is None else self.average.tensors
+    # what is left behind
+
+    def _write_checkpoint(self, name: str) -> None:
+        """Writes the averaged model, or the model itself where there is no average, as ``name``."""
+        average = None
+        if self.average is not None:
+            average = whole_tensors(self.average.tensors, keep=self.processes.first)
+        with self.model.whole():
+            if self.processes.first:
+                self.objective.save(self.folder / name, average)
 
     def _save(self) -> None:
         model = self.objective.model
         tensors = {f"model.{name}": tensor for name, tensor in all_tensors(model).items()}
         tensors |= moments(model, self.optimizer)
         tensors |= {f"extra.{name}": tensor for name, tensor in self.objective.extra_state().items()}
-        numbers: dict[str, Any] = {} if math.isinf(self.best) else {"best": self.best}
+        numbers: dict[str, Any] = {"sums": self._sums, "summed": self._summed}
+        if not math.isinf(self.best):
+            numbers["best"] = self.best
         if self.average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
             numbers["average_updates"] = self.average.updates
-        write_state(self.folder / "states", RunState(self.step, tensors, numbers), keep=self.settings.keep)
+        tensors = whole_tensors(tensors, keep=self.processes.first)
+        if self.processes.first:
+            write_state(self.folder / "states", RunState(self.step, tensors, numbers), keep=self.settings.keep)

@@ -44,19 +44,22 @@ class Objective(Protocol):
         """
 
     def losses(self, batch: Batch) -> Losses:
-        """The summed losses of a batch, with gradients where they are enabled."""
+        """The summed losses of a batch, with gradients where they are enabled.
+
+        Every process computes with the same parts of the model.
+        """
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for AdamW: ``params``, and optionally ``weight_decay`` and ``lr_scale``."""
 
     def before_training(self, batch: Batch) -> None:
-        """Sees the first batch of a new run, before the first step."""
+        """Sees the run's first examples before the first step, the same ones in every process."""
 
     def after_step(self, step: int) -> None:
         """Is told that step ``step`` (from 0) has been taken."""
 
     def extra_state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beyond the tensors of ``model``."""
+        """What a resumed run needs beyond the tensors of ``model``; the same in every process."""
 
     def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes back what ``extra_state`` gave."""

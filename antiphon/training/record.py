@@ -26,7 +26,7 @@ class RunRecord:
 
     def write(self, step: int, kind: str, figures: dict[str, float]) -> None:
         """Adds a line: ``kind`` is ``training`` or ``held_out``; ``step`` counts the steps taken."""
-        shown = {name: round(value, 6) if math.isfinite(value) else None for name, value in figures.items()}
+        shown = {name: float(f"{value:.7g}") if math.isfinite(value) else None for name, value in figures.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **shown}) + "\n")
         if self._board is not None:

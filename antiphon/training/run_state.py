@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from antiphon.checkpoints.new_folder import new_folder
 from antiphon.checkpoints.store import open_weights
 from antiphon.checkpoints.weight_writer import write_weights
 from antiphon.errors import AntiphonError, CheckpointError
+from antiphon.training.sharding import divided_like, whole
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,21 @@ def write_state(folder: Path, state: RunState, *, keep: int) -> Path:
         shutil.rmtree(place)
     with new_folder(place) as part:
         write_weights(part, state.tensors, max_shard_size=_SHARD_BYTES)
-        write_json(part / _RECORD, {"step": state.step, "numbers": state.numbers})
-    for old in _states(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        sums = {file.name: _checksum(file) for file in sorted(part.iterdir())}
+        write_json(part / _RECORD, {"step": state.step, "numbers": state.numbers, "checksums": sums})
+    states = _states(folder)
+    here = states.index(place)
+    # later ones are of before, and damaged: the run would have gone on from them
+    for other in [*states[: max(0, here + 1 - keep)], *states[here + 1 :]]:
+        shutil.rmtree(other, ignore_errors=True)
     return place
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a killed run had written of a state; no other run may be writing here."""
+    for rest in folder.glob(f".{_PREFIX}*"):
+        log.info("removes %s, a state that was never finished", rest)
+        shutil.rmtree(rest, ignore_errors=True)
 
 
 def newest_state(folder: Path) -> RunState | None:
@@ -88,13 +101,24 @@ def _states(folder: Path) -> list[Path]:
 
 def _read(place: Path) -> RunState:
     record = read_json(place / _RECORD)
+    for name, checksum in record.get("checksums", {}).items():
+        if _checksum(place / name) != checksum:
+            raise CheckpointError(f"{name} is not what was written")
     with open_weights(place) as weights:
         tensors = {name: weights[name].clone() for name in weights}
     return RunState(int(record["step"]), tensors, dict(record["numbers"]))
 
 
+def _checksum(file: Path) -> int:
+    found = 0
+    with open(file, "rb") as opened:
+        while block := opened.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return found
+
+
 def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's two moments of each trained parameter, by its name."""
+    """AdamW's two moments of each trained parameter, by its name; divided as the parameters are."""
     found = {}
     for name, parameter in model.named_parameters():
         kept = optimizer.state.get(parameter)
@@ -121,14 +145,14 @@ def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunSt
     for name, parameter in trained:
         if name in first:
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(state.step)),
-                "exp_avg": first[name].to(parameter),
-                "exp_avg_sq": second[name].to(parameter),
+                "step": torch.tensor(float(state.step), device=parameter.device),
+                "exp_avg": divided_like(first[name], parameter),
+                "exp_avg_sq": divided_like(second[name], parameter),
             }
 
 
 def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Puts a state's tensors into a model, all of them.
+    """Puts a state's tensors into a model that is not divided, all of them.
 
     Raises:
         CheckpointError: names or shapes are of another model.
@@ -147,6 +171,22 @@ def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A model's trained parameters, and its buffers, by their names. What is frozen is as it was loaded."""
+    """A model's trained parameters, and its buffers, by their names. Divided as they are.
+
+    What is frozen is as it was loaded.
+    """
     trained = [(name, tensor) for name, tensor in model.named_parameters() if tensor.requires_grad]
     return {name: tensor.detach() for name, tensor in [*trained, *model.named_buffers()]}
+
+
+def whole_tensors(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    """Tensors that may be divided, whole: in the main memory of those that ``keep`` them, nothing in the others.
+
+    All processes must call it with the same names.
+    """
+    kept = {}
+    for name, tensor in tensors.items():
+        one = whole(tensor)
+        if keep:
+            kept[name] = one.cpu()
+    return kept

@@ -26,6 +26,7 @@ class RunSettings:
         log_every, held_out_every, save_every: steps between lines of the record, looks at held-out data, and states.
         held_out_batches: of ``batch`` rows, at each look. keep: states that are kept.
         watch: the held-out figure whose lowest value marks the best weights.
+        timeout_s: how long a process of several waits for another one before the run ends.
     """
 
     steps: int
@@ -48,6 +49,7 @@ class RunSettings:
     save_every: int = 500
     keep: int = 2
     watch: str = "loss"
+    timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "log_every", "held_out_every", "held_out_batches", "save_every", "keep"):
@@ -55,6 +57,7 @@ class RunSettings:
         self._check("micro_batch", self.micro_batch is None or self.micro_batch >= 1, "at least 1")
         self._check("learning_rate", 0 < self.learning_rate < float("inf"), "above 0")
         self._check("warmup_steps", 0 <= self.warmup_steps <= self.steps, f"0 to {self.steps}, the steps of the run")
+        self._check("timeout_s", 0 < self.timeout_s < float("inf"), "above 0")
         self._check("final_share", 0 <= self.final_share <= 1, "0 to 1")
         self._check("betas", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas), "two, 0 to under 1")
         for name in ("weight_decay", "clip_norm", "workers", "seed"):

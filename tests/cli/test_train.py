@@ -70,7 +70,7 @@ def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
 def test_an_adapter_is_trained_on_a_folder_of_songs_and_changes_what_is_composed(
     songs: Path, checkpoint: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    path = music_job(tmp_path, f'start = "{checkpoint}"', more='[lora]\nrank = 2\nalpha = 4\n')
+    path = music_job(tmp_path, f'start = "{checkpoint}"', more="[lora]\nrank = 2\nalpha = 4\n")
     assert run(["train", str(path)]) == 0
     told = capsys.readouterr()
     best = Path(told.out.strip())
@@ -87,7 +87,9 @@ def test_an_adapter_is_trained_on_a_folder_of_songs_and_changes_what_is_composed
 
 
 def test_only_what_is_trained_is_in_the_states_of_an_adapter(songs: Path, checkpoint: Path, tmp_path: Path) -> None:
-    assert run(["train", str(music_job(tmp_path, f'start = "{checkpoint}"', more="[lora]\nrank = 2\nalpha = 4\n"))]) == 0
+    assert (
+        run(["train", str(music_job(tmp_path, f'start = "{checkpoint}"', more="[lora]\nrank = 2\nalpha = 4\n"))]) == 0
+    )
     newest = max((tmp_path / "run" / "states").iterdir())
     assert (newest / "model.safetensors").stat().st_size < (checkpoint / "model.safetensors").stat().st_size / 4
 

@@ -120,12 +120,12 @@ def test_a_killed_writer_leaves_what_it_had_finished_and_the_next_goes_on(torn: 
         writer.write(item(0))
     if torn == "arrays":
         with open(tmp_path / "codes-00000.bin", "ab") as file:
-            file.write(b"half of an item")
+            file.write(bytes(5000))
     elif torn == "line":
         with open(tmp_path / "codes-00000.bin", "ab") as file:
-            file.write(bytes(1000))
+            file.write(bytes(3000))
         with open(tmp_path / "items-00000.jsonl", "ab") as file:
-            file.write(b'{"key":"k1","name":"n1","counts":[200,')
+            file.write(b'{"key":"k1","name":"' + b"n" * 500)
     assert len(CodedFolder(tmp_path)) == 1
     with CodedWriter(tmp_path, format_of()) as second:
         second.write(item(2))

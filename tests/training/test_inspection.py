@@ -41,7 +41,7 @@ def bad_file(path: Path, kind: str) -> dict[str, Any]:
     elif kind == "corrupt":
         path.write_bytes(b"<html>not found</html>" * 100)
     elif kind == "cut":
-        path.write_bytes(data[: len(data) // 2])
+        path.write_bytes(data[: len(data) * 3 // 4])
     elif kind == "cut flac":
         flac = tone(path.with_suffix(".flac"), 2.0)
         flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
