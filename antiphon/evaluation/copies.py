@@ -33,7 +33,7 @@ class TrainingCodes:
     """The first codebook of all training pieces, in an order in which passages are found quickly.
 
     Where each code occurs is listed once; then every alignment of a window is compared exactly, but only where codes
-    are equal: a search among 40 hours takes some tens of milliseconds and 8 bytes a frame.
+    are equal. Among 40 hours of evenly used codes an 8 s piece takes 0.3 s; the list has 4 bytes a frame.
 
     Args:
         pieces: the codes (T,) of each, non-negative integers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ class Examination:
         tables += self._codec(real)
         return Report(
             title=title,
-            facts={**facts, "prompts": len(self.asked)},
+            facts={**facts, "prompts": len(self.asked), "pieces that differ from all others": _unequal(sounds)},
             tables=tables,
             clips=[_told(wanted, one) for wanted, one in zip(self.asked, heard[PIECES], strict=True)],
             shown=self._shown(columns, heard[PIECES]),
@@ -199,6 +200,12 @@ class Examination:
                 title = name.capitalize()
                 pictures[title] = draw_confusion(found, asked, folder / f"{name}.png", title=title)
         return pictures
+
+
+def _unequal(sounds: Sequence[Audio]) -> int:
+    """How many sounds are equal to no other, sample by sample."""
+    often = Counter(sound.samples.tobytes() for sound in sounds)
+    return sum(count == 1 for count in often.values())
 
 
 def _told(wanted: Asked, one: Heard | None) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from antiphon import Audio
 from antiphon.cli.app import run
 from antiphon.evaluation.classifier import Classifier
 from antiphon.evaluation.timbre import timbre_of
-from antiphon.tasks.composer import Composer
+from antiphon.tasks.transcoder import Transcoder
+from antiphon.training.coded_format import CodedFormat, CodedItem
+from antiphon.training.coded_music import CodedMusic
 
 from ..evaluation.songs import RATE_HZ, chords, clicks
 
@@ -73,31 +75,6 @@ def test_pieces_are_made_and_judged_beside_chance_and_real_ones(checkpoint: Path
     assert told["clips"][0]["asked"] == {"style": "drums", "tempo_bpm": 100}
 
 
-def test_pieces_that_are_there_are_not_made_again(
-    checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = [str(checkpoint), "--seconds", SECONDS, "--prompt-seconds", "1", "--device", "cpu"]
-    assert _run(*made) == 0
-    first = Path("out/report.json").read_text()
-    Path("out/pieces/0002.wav").unlink()
-    composed = []
-    compose = Composer.compose
-
-    def spied(self: Composer, prompts: Any, **settings: Any) -> Any:
-        composed.append((prompts, settings["seed"]))
-        return compose(self, prompts, **settings)
-
-    monkeypatch.setattr(Composer, "compose", spied)
-    assert _run(*made) == 0
-    assert composed == [(["piece 1"], [2])]
-    again = json.loads(Path("out/report.json").read_text())
-    assert again["clips"] == json.loads(first)["clips"]
-    composed.clear()
-    assert _run(*made, "--guidance", "1.5") == 0
-    assert sum(len(prompts) for prompts, _ in composed) == 4
-    capsys.readouterr()
-
-
 def test_sounds_that_exist_are_judged_without_a_model(capsys: Any) -> None:
     Path("sounds").mkdir()
     for number in range(4):
@@ -113,6 +90,25 @@ def test_sounds_that_exist_are_judged_without_a_model(capsys: Any) -> None:
     assert list(report) == ["What was asked for", "What is wrong with the sound"]
     # the two pieces with tempos are wrong for each other
     assert report["What was asked for"]["tempo right"]["by chance"]["value"] == 0.0
+
+
+def test_copies_of_training_pieces_are_found(checkpoint: Path, capsys: Any) -> None:
+    _write([{"text": "a copy"}, {"text": "none"}])
+    Path("sounds").mkdir()
+    for number in range(2):
+        Path(f"{number}.flac").rename(f"sounds/{number}.flac")
+    codes = Transcoder.load(checkpoint, device="cpu").encode("sounds/0.flac")
+    format = CodedFormat(
+        codebooks=codes.codebooks,
+        codebook_size=codes.codebook_size,
+        sampling_rate=codes.sampling_rate,
+        hop_samples=codes.hop_samples,
+    )
+    CodedMusic.write("coded", [CodedItem(codes.codes)], format=format)
+    assert _run(str(checkpoint), "--sounds", "sounds", "--training", "coded", "--device", "cpu", "--json") == 0
+    row = _figures(json.loads(capsys.readouterr().out))["The nearest training passage"]
+    assert row["equal codes, most"]["pieces"]["value"] == 1.0
+    assert row["equal codes, on average"]["pieces"]["value"] < 1.0
 
 
 def test_a_melody_is_judged_beside_the_same_piece_without_it(melody_checkpoint: Path, capsys: Any) -> None:
@@ -135,6 +131,7 @@ def test_a_melody_is_judged_beside_the_same_piece_without_it(melody_checkpoint: 
         (["--sounds", "judges", "--seed", "3"], "nothing is made", 2),
         (["--sounds", "judges"], "1 files in judges for 4 prompts", 1),
         (["--sounds", "judges", "--classifiers", "."], "neither style.safetensors nor", 2),
+        (["--sounds", "judges", "--training", "nowhere"], "nowhere", 1),
         (["nowhere/at-all"], "nowhere/at-all", 1),
     ],
 )

@@ -82,6 +82,11 @@ def test_the_pieces_themselves_are_nearest_to_the_renders_when_they_are_them(
     assert distances[0] < 1e-3 < distances[1]
 
 
+def test_equal_pieces_are_counted(asked: list[Asked], tmp_path: Path) -> None:
+    report = _report(asked, tmp_path / "out", [SOUNDS[0], SOUNDS[1], SOUNDS[1], SOUNDS[3]])
+    assert (report.facts["prompts"], report.facts["pieces that differ from all others"]) == (4, 2)
+
+
 def test_without_matplotlib_there_are_no_pictures_and_a_warning(
     asked: list[Asked], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
