@@ -18,7 +18,7 @@ help:
 	@echo "make test     run the tests (JOBS=$(JOBS) processes, BUDGET=$(BUDGET) seconds, ARGS= for pytest)"
 	@echo "make check    format, lint, types and floors"
 	@echo "make bench    measure speed and memory against the limits of this machine (ARGS= for benchmarks/run.py)"
-	@echo "make oracles  run audiocraft on tiny models, write its numbers anew, compare with them and with transformers"
+	@echo "make oracles  run audiocraft and PEFT on tiny models, write their numbers anew, compare with them and with transformers"
 	@echo "make wheel    build the wheel into dist/"
 	@echo "make clean    remove everything made here except $(VENV)"
 	@echo
@@ -67,9 +67,20 @@ $(AUDIOCRAFT_READY): oracles/audiocraft.txt oracles/audiocraft-alone.txt
 	@rm -rf $(AUDIOCRAFT)/lib/python3*/site-packages/torchaudio/lib
 	@touch $@
 
-oracles: $(READY) $(AUDIOCRAFT_READY)
+# PEFT asks for much that it does not need to compute: it gets an environment of its own, with ours behind it.
+PEFT := .oracles/peft
+PEFT_READY := $(PEFT)/.ready
+
+$(PEFT_READY): $(READY) oracles/peft.txt
+	@test -x $(PEFT)/bin/python || $(BIN)/python -m venv $(PEFT)
+	@$(PEFT)/bin/python -m $(PIP_QUIETLY) --no-deps -r oracles/peft.txt
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEFT)/lib/python3*/site-packages)/ours.pth
+	@touch $@
+
+oracles: $(READY) $(AUDIOCRAFT_READY) $(PEFT_READY)
 	@for script in windows melody codec loudness checkpoints; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore oracles/chroma.py
+	@OMP_NUM_THREADS=1 PYTHONPATH=. $(PEFT)/bin/python -W ignore oracles/adapters.py
 	@$(BIN)/python -m pytest tests/oracles tests/models $(ARGS)
 	@rm -rf .oracles/written && OMP_NUM_THREADS=1 $(BIN)/python oracles/written_back.py .oracles/written
 	@OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/checkpoints.py .oracles/written

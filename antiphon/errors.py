@@ -58,6 +58,10 @@ class AudioError(AntiphonError, ValueError):
     """Sound that cannot be read, written or used: damaged file, wrong shape, not finite."""
 
 
+class DataError(AntiphonError, ValueError):
+    """A data set, or one of its items, cannot be used for training: missing, damaged, contradictory, or too little."""
+
+
 class TokenizerError(AntiphonError, ValueError):
     """A tokenizer file is damaged or missing, or a text cannot be tokenised."""
 

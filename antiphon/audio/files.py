@@ -17,6 +17,7 @@ import numpy as np
 from antiphon.audio import media, riff, sndfile
 from antiphon.audio.destination import destination
 from antiphon.audio.formats import FALLBACK_RATE_HZ, SUBTYPE_BYTES, Format, known_format
+from antiphon.audio.header import Header
 from antiphon.audio.limits import Limits
 from antiphon.audio.resampling import check_rate, resample
 from antiphon.audio.samples import as_samples
@@ -25,7 +26,7 @@ from antiphon.errors import AudioError, ParamError, ParamTypeError, unknown_argu
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["TAGS", "Limits", "encode", "load", "read_tags", "save"]
+__all__ = ["TAGS", "Header", "Limits", "encode", "load", "read_header", "read_tags", "save"]
 
 TAGS = riff.KEYS
 _MAX_TAG_BYTES = 32_000  # all together; Opus files with a header beyond 60 kB cannot be opened again
@@ -39,7 +40,9 @@ _DEFAULT_LIMITS = Limits()
 _WAV_MAX_BYTES = (1 << 32) - (1 << 20)
 
 
-def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS, first_s: float | None = None) -> tuple[np.ndarray, int]:
+def load(
+    source: Source, *, limits: Limits = _DEFAULT_LIMITS, start_s: float = 0.0, first_s: float | None = None
+) -> tuple[np.ndarray, int]:
     """Gives the sound of a file: float32 (C, N) and the sampling rate in Hz that the file states.
 
     libsndfile reads wav, flac, ogg, opus, mp3, aiff and more; FFmpeg, where the extra ``media`` is installed, what it
@@ -49,26 +52,61 @@ def load(source: Source, *, limits: Limits = _DEFAULT_LIMITS, first_s: float | N
     Args:
         source: a path, the bytes of a file, or a binary file object (read from its start, left open).
         limits: bounds on decoded bytes, channels and rate, kept while decoding.
-        first_s: only so many seconds are decoded, from the beginning, and no more memory is taken; all unless told.
+        start_s: where to begin. libsndfile goes there and reads nothing of what lies before; FFmpeg decodes it.
+        first_s: only so many seconds are decoded from there, and no more memory is taken; all unless told.
 
     Raises:
-        AudioError: no such file, no regular file, no sound, unknown format, samples not finite, a limit broken.
-        ParamTypeError: ``source`` is none of the three. ParamError: ``first_s`` is no length.
+        AudioError: no such file, no regular file, no sound, unknown format, samples not finite, a limit broken, or a
+            sound that ends before ``start_s``.
+        ParamTypeError: ``source`` is none of the three. ParamError: ``start_s`` is no place, ``first_s`` no length.
     """
     if first_s is not None and not 0 < first_s < math.inf:
         raise ParamError(f"first_s={first_s!r}", expected="a number of seconds above 0, or None")
+    if not 0 <= start_s < math.inf:
+        raise ParamError(f"start_s={start_s!r}", expected="a number of seconds, not below 0")
     with opened(source, limits) as (stream, name):
         riff.check_header(stream, name)
         try:
-            return sndfile.decode(stream, name, limits, first_s=first_s)
+            return sndfile.decode(stream, name, limits, start_s=start_s, first_s=first_s)
         except sndfile.Refused as refused:
-            if media.available():
-                return media.decode(stream, name, limits, first_s=first_s)
-            raise AudioError(
-                f"{name} cannot be read as sound ({refused})",
-                expected="wav, flac, ogg, opus, mp3 or aiff",
-                fix="For m4a, aac, webm and mp4 install FFmpeg: pip install 'antiphon[media]'",
-            ) from refused
+            if not media.available():
+                raise _unknown(name, refused) from refused
+            until_s = None if first_s is None else start_s + first_s
+            samples, rate_hz = media.decode(stream, name, limits, first_s=until_s)
+            start = round(start_s * rate_hz)
+            if not start < samples.shape[1]:
+                raise AudioError(
+                    f"{name} has {samples.shape[1]} samples", expected=f"more than the {start} before the passage"
+                ) from None
+            return (samples[:, start:].copy() if start else samples), rate_hz
+
+
+def read_header(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> Header:
+    """Gives what a sound file states: channels, rate and length; only a file that states no length is decoded.
+
+    Raises:
+        AudioError, ParamTypeError: as ``load``, except for what shows only in decoding.
+    """
+    with opened(source, limits) as (stream, name):
+        riff.check_header(stream, name)
+        try:
+            found = sndfile.header(stream, name, limits)
+        except sndfile.Refused as refused:
+            if not media.available():
+                raise _unknown(name, refused) from refused
+            found = media.header(stream, name, limits)
+    if found is not None:
+        return found
+    samples, rate_hz = load(source, limits=limits)
+    return Header(len(samples), rate_hz, samples.shape[1])
+
+
+def _unknown(name: str, refused: Exception) -> AudioError:
+    return AudioError(
+        f"{name} cannot be read as sound ({refused})",
+        expected="wav, flac, ogg, opus, mp3 or aiff",
+        fix="For m4a, aac, webm and mp4 install FFmpeg: pip install 'antiphon[media]'",
+    )
 
 
 def read_tags(source: Source) -> dict[str, str]:

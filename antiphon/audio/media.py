@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from antiphon.audio.formats import Format
+from antiphon.audio.header import Header
 from antiphon.audio.limits import Intake, Limits
 from antiphon.audio.stream import GuardedStream
 from antiphon.errors import AudioError
@@ -98,6 +99,22 @@ def _opened(stream: GuardedStream, name: str) -> Iterator[Any]:
         ) from error
     with container:
         yield container
+
+
+def header(stream: GuardedStream, name: str, limits: Limits) -> Header | None:
+    """Gives what a file states of its first sound track, or ``None`` where it does not state its length.
+
+    Raises:
+        AudioError: not one of the accepted formats, no sound track, or a limit is broken.
+    """
+    with _opened(stream, name) as container:
+        track = container.streams.audio[0] if container.streams.audio else None
+        if track is None or track.codec_context is None:
+            raise AudioError(f"{name} holds no sound track that can be decoded", expected="a file with sound")
+        channels, rate_hz = track.codec_context.layout.nb_channels, track.codec_context.sample_rate
+        limits.check_stream(channels, rate_hz, name)
+        stated = _stated_samples(track, rate_hz)
+        return Header(channels, rate_hz, stated) if stated > 0 else None
 
 
 def _stated_samples(track: Any, rate_hz: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from antiphon.audio.header import Header
 from antiphon.audio.limits import Intake, Limits
 from antiphon.audio.samples import to_pcm16
 from antiphon.audio.stream import GuardedStream
@@ -22,6 +23,8 @@ _BLOCK_FRAMES = 1 << 16
 _SHORT_DATA = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 # programs that write to a pipe cannot know the size and put the largest one
 _UNKNOWN_SIZE = 0x7FFFF000
+# a seek into the last page of a Vorbis file lands beside its aim; pages of common encoders last a second at most
+_LAST_PAGES_S = 10
 
 
 class Refused(Exception):
@@ -40,32 +43,75 @@ def _straight_file() -> Any:
     return StraightFile
 
 
-def decode(stream: GuardedStream, name: str, limits: Limits, *, first_s: float | None = None) -> tuple[np.ndarray, int]:
+def decode(
+    stream: GuardedStream, name: str, limits: Limits, *, start_s: float = 0.0, first_s: float | None = None
+) -> tuple[np.ndarray, int]:
     """Gives float32 (C, N) and the rate in Hz of a file; a damaged end shortens the sound, with a warning.
 
     Args:
-        first_s: only so many seconds are read, from the beginning.
+        start_s: where to begin; what lies before is not read, unless the format has to be read from its beginning.
+        first_s: only so many seconds are read from there.
 
     Raises:
         Refused: the format is unknown, the header damaged, or no sample comes out.
-        AudioError: a limit is broken or a sample is not finite.
+        AudioError: a limit is broken, a sample is not finite, or the sound ends before ``start_s``.
     """
-    try:
-        file = _straight_file()(stream)
-    except Exception as error:  # LibsndfileError, and TypeError for headerless formats
-        raise Refused(_reason(stream.error or error)) from error
-    with file:
+    with _opened(stream) as file:
         intake = Intake(file.channels, file.samplerate, limits, name, first_s=first_s)
-        promised, damage = _short_data(file), _drain(file, intake)
+        start = round(start_s * file.samplerate)
+        promised, damage = _short_data(file), _seek(file, start, name) or _drain(file, intake)
         length = intake.length_samples
         if length == 0:
             raise Refused(_reason(stream.error or damage or AudioError("it holds no samples")))
         broken = damage or stream.error
         # .frames is what the header says: a reason to warn, never a size to allocate
-        if not intake.is_full and (broken or promised or length < file.frames < _UNKNOWN_SIZE):
+        if not intake.is_full and (broken or promised or start + length < file.frames < _UNKNOWN_SIZE):
             cause = _reason(broken) if broken else "its header promises more"
             logger.warning("%s is cut short or damaged: kept %d samples (%s)", name, length, cause)
     return intake.joined(), intake.rate_hz
+
+
+def _opened(stream: GuardedStream) -> Any:
+    try:
+        return _straight_file()(stream)
+    except Exception as error:  # LibsndfileError, and TypeError for headerless formats
+        raise Refused(_reason(stream.error or error)) from error
+
+
+def header(stream: GuardedStream, name: str, limits: Limits) -> Header | None:
+    """Gives what a file states, or ``None`` where it does not know its own length.
+
+    Raises:
+        Refused: the format is unknown or the header damaged. AudioError: a limit is broken.
+    """
+    with _opened(stream) as file:
+        limits.check_stream(file.channels, file.samplerate, name)
+        if not file.frames < _UNKNOWN_SIZE:
+            return None
+        return Header(file.channels, file.samplerate, file.frames, cut_short=_short_data(file))
+
+
+def _seek(file: Any, start: int, name: str) -> Exception | None:
+    """Goes to a sample; what goes wrong on the way is returned."""
+    if start == 0:
+        return None
+    if not start < file.frames:
+        raise AudioError(f"{name} has {file.frames} samples", expected=f"more than the {start} before the passage")
+    place = start
+    if file.subtype == "VORBIS":
+        place = min(start, max(0, file.frames - _LAST_PAGES_S * file.samplerate))
+    buffer = np.empty((_BLOCK_FRAMES, file.channels), np.float32)
+    try:
+        if place:
+            file.seek(place)
+        while place < start:
+            read = len(file.read(out=buffer[: start - place]))
+            if not read:
+                raise AudioError("it ends before the passage")
+            place += read
+    except Exception as error:  # reported by the caller
+        return error
+    return None
 
 
 def _drain(file: Any, intake: Intake) -> Exception | None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import bench, convert, decode, encode, generate, info, pull, quantize, replay
+from antiphon.cli import bench, convert, decode, encode, eval, generate, info, pull, quantize, replay, train
 from antiphon.cli.interruption import ended_cleanly, is_interrupted
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
@@ -46,11 +46,13 @@ app.command("bench", short_help="Measure how fast music is made on this machine.
 app.command("convert", short_help="Write a checkpoint in the other format.")(convert.convert)
 app.command("decode", short_help="Turn codes into a sound.")(decode.decode)
 app.command("encode", short_help="Turn a sound into codes.")(encode.encode)
+app.command("eval", short_help="Listen to pieces and report what they are like.")(eval.evaluate)
 app.command("generate", short_help="Compose music into sound files.")(generate.generate)
 app.command("info", short_help="Show what a checkpoint holds and needs.")(info.info)
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)
 app.command("quantize", short_help="Write a checkpoint in 8 or 4 bits.")(quantize.quantize)
 app.command("replay", short_help="Make a piece again from its file.")(replay.replay)
+app.command("train", short_help="Make or adapt a model from sounds.")(train.train)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -38,6 +38,7 @@ def compose_batch(
     made_with = {"model": commission.model, "dtype": commission.dtype, "quantize": commission.quantize}
     shared: dict[str, Any] = {**made_with, "loudness": commission.loudness}
     shared |= {"separate": True} if commission.separate else {}
+    shared |= {"adapters": list(commission.adapters)} if commission.adapters else {}
     todo, finished = planned(rows, outputs, shared, resume=resume)
     if finished:
         say(f"{finished} of {len(rows) + len(bad)} pieces are finished already")

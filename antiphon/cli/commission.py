@@ -31,7 +31,7 @@ class Commission:
     """What all pieces of a call share.
 
     Attributes:
-        model, dtype, device, quantize: as ``load`` takes them.
+        model, dtype, device, quantize: as ``load`` takes them. adapters: ``FOLDER`` or ``FOLDER:SCALE`` each.
         settings: of ``compose``, by its names. recording: a file to go on from. melody: a file whose melody is
             followed, and separate whether drums and bass are taken out of it.
         picture: whether a picture is drawn beside each sound.
@@ -43,6 +43,7 @@ class Commission:
     dtype: str | None
     device: str | None
     quantize: str | None
+    adapters: tuple[str, ...]
     settings: dict[str, Any]
     recording: str | None
     melody: str | None
@@ -73,7 +74,9 @@ class Commission:
             from antiphon.audio.figure import check_can_draw
 
             check_can_draw()
-        return load_composer(self.model, dtype=self.dtype, device=self.device, quantize=self.quantize)
+        return load_composer(
+            self.model, dtype=self.dtype, device=self.device, quantize=self.quantize, adapters=self.adapters
+        )
 
     def compose(
         self, composer: Any, texts: list[str], stop: Interruption, *, title: str = "", **settings: Any

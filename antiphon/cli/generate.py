@@ -66,6 +66,10 @@ def generate(
     quantize: Annotated[
         Literal["int8", "int4"] | None, typer.Option(help="Smaller and faster weights, a little less exact.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER[:SCALE]", help="A LoRA adapter on the model; several times for several."),
+    ] = None,
     loudness: Annotated[
         Loudness, typer.Option(help="Bring files to a level; none keeps the samples that the model made.")
     ] = "none",
@@ -84,16 +88,8 @@ def generate(
     antiphon generate "the same as a string quartet" --melody hum.wav --picture -o quartet.wav
     """
     texts = _texts(prompts or [], wordless=melody is not None and prompt_file is None)
-    settings = {
-        "seconds": seconds,
-        "guidance": guidance,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "window_seconds": window,
-        "stride_seconds": stride,
-        "n": n,
-    }
+    settings = {"seconds": seconds, "guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    settings |= {"window_seconds": window, "stride_seconds": stride, "n": n}
     _check_ways(texts, prompt_file, resume=resume, n=n, idle=separate and melody is None)
     plain = loudness == "none" and (format or "wav").lower() == "wav" and not (as_json or picture)
     _check_pipe(output, texts, n=n, plain=plain)
@@ -103,6 +99,7 @@ def generate(
         dtype=dtype,
         device=device,
         quantize=quantize,
+        adapters=tuple(adapter or ()),
         settings=settings,
         recording=recording,
         melody=melody,

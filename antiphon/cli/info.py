@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from antiphon.cli.terminal import put, put_json
 
 if TYPE_CHECKING:
+    from antiphon.tasks.adapter_summary import AdapterSummary
     from antiphon.tasks.summary import Summary
 
 _LABEL_CHARACTERS = 14
@@ -18,15 +20,45 @@ def info(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A folder, or a name on the Hub.")],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
-    """Show what a checkpoint holds: parts, sizes, licence, memory it needs. No weight is read."""
+    """Show what a checkpoint holds: parts, sizes, licence, memory it needs; or what an adapter is."""
+    from antiphon.checkpoints.peft_files import is_adapter
+    from antiphon.tasks.adapter_summary import AdapterSummary
     from antiphon.tasks.summary import summarise
 
+    if is_adapter(checkpoint):
+        adapter = AdapterSummary.of(checkpoint)
+        if as_json:
+            put_json(asdict(adapter))
+        else:
+            _put_lines(_adapter_lines(adapter))
+        return
     summary = summarise(checkpoint)
     if as_json:
         put_json(summary.to_dict())
         return
-    for label, text in _lines(summary):
+    _put_lines(_lines(summary))
+
+
+def _put_lines(lines: list[tuple[str, str]]) -> None:
+    for label, text in lines:
         put(f"{label:<{_LABEL_CHARACTERS}}{text}")
+
+
+def _adapter_lines(adapter: AdapterSummary) -> list[tuple[str, str]]:
+    ranks = (
+        " to ".join(str(rank) for rank in sorted({min(adapter.ranks), max(adapter.ranks)})) if adapter.ranks else "0"
+    )
+    lines = [
+        ("adapter", adapter.name),
+        ("kind", f"LoRA of rank {ranks}, alpha {adapter.alpha:g}" + (" over the root" if adapter.use_rslora else "")),
+        ("made for", adapter.base or "a model that it does not name"),
+        ("layers", f"{adapter.layers}: {', '.join(adapter.targets)}"),
+    ]
+    if adapter.whole:
+        lines.append(("whole", ", ".join(adapter.whole)))
+    lines.append(("size", f"{adapter.parameters:,} parameters, {_size(adapter.bytes)}"))
+    lines.append(("use", f"antiphon generate ... --adapter {adapter.name}[:SCALE]"))
+    return lines
 
 
 def _lines(summary: Summary) -> list[tuple[str, str]]:

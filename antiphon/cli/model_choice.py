@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -25,9 +26,14 @@ def model_name(model: str | None) -> str:
     return name
 
 
-def load_composer(name: str, *, dtype: str | None, device: str | None, quantize: str | None) -> Any:
-    """The composer of a checkpoint; errors as ``load``."""
+def load_composer(
+    name: str, *, dtype: str | None, device: str | None, quantize: str | None, adapters: Sequence[str] = ()
+) -> Any:
+    """The composer of a checkpoint with adapters, each ``FOLDER`` or ``FOLDER:SCALE``; errors as ``load``."""
+    from antiphon.tasks.adapters import ScaledAdapter
     from antiphon.tasks.load import load
 
     packed: dict[str, Any] = {} if quantize is None else {"quantize": quantize}
+    if adapters:
+        packed["adapters"] = [ScaledAdapter.parsed(adapter) for adapter in adapters]
     return load(name, dtype=dtype, device=device, **packed)

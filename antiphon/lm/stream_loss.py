@@ -68,8 +68,9 @@ class _HeadsAndLoss(torch.autograd.Function):
             for start in range(0, len(rows), size):
                 block = rows[start : start + size].to(dtype)
                 logits = dense_product(block, heads).float().view(len(block), len(weights), -1)  # (N, K, V)
-                each += _losses_of(logits, labels[start : start + size])
-                gradient = logits.flatten(1).to(dtype)
+                losses, of_logits = _losses_of(logits, labels[start : start + size])
+                each += losses
+                gradient = of_logits.flatten(1).to(dtype)
                 if of_rows is not None:
                     of_rows[start : start + size] = dense_product(gradient, heads.t())
                 if of_heads is not None:
@@ -89,13 +90,12 @@ class _HeadsAndLoss(torch.autograd.Function):
         return None if of_rows is None else of_rows * by.to(of_rows.dtype), None, *parts
 
 
-def _losses_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """The summed losses (K,) of logits (N, K, V), which become their gradients."""
+def _losses_of(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed losses (K,) of logits (N, K, V) for labels (N, K), and their gradients (N, K, V)."""
     counts = labels != IGNORED
     places = labels.clamp(min=0)[..., None]  # (N, K, 1)
-    norm = torch.logsumexp(logits, dim=-1, keepdim=True)
-    losses = (norm - logits.gather(-1, places))[..., 0].masked_fill(~counts, 0.0).sum(0)
-    logits.sub_(norm).exp_()
-    logits.scatter_add_(-1, places, torch.full_like(norm, -1.0))
-    logits.masked_fill_(~counts[..., None], 0.0)
-    return losses
+    chances = torch.log_softmax(logits, dim=-1)
+    losses = -chances.gather(-1, places)[..., 0].masked_fill(~counts, 0.0).sum(0)
+    chances.exp_()
+    chances.scatter_add_(-1, places, torch.full_like(places, -1.0, dtype=chances.dtype))
+    return losses, chances.mul_(counts[..., None])

@@ -10,12 +10,16 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from antiphon.errors import ConfigError, ParamError
+from antiphon.nn.blocked_attention import blocked_attention, learns_in_bfloat16
 from antiphon.nn.kv_cache import LayerCache
 from antiphon.nn.linear import Linear, stacked_linear
 from antiphon.nn.masks import Mask
 from antiphon.nn.native.attention import Stored, attended
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
+
+# Learning from so few keys, a text's say, plain products are four times as fast as torch's fused ones on a CPU.
+_FEW_KEYS = 64
 
 
 class Attention(nn.Module):
@@ -131,6 +135,12 @@ class Attention(nn.Module):
     def _fused(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         drop = self.dropout if self.training else 0.0
         grouped = self.kv_heads != self.heads
+        if self.implementation == "sdpa" and learns_in_bfloat16(query, key):
+            if mask.causal and not drop and query.shape == key.shape:
+                return blocked_attention(query, key, value, self.scale)
+            if key.shape[2] <= _FEW_KEYS and not mask.causal:
+                heads, _ = self._eager(query, key, value, mask, None)
+                return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
         causal = mask.causal and query.shape[2] > 1
         bias = mask.for_kernel(like=query)
         if self.implementation == "flash_attention_2":

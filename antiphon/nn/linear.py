@@ -15,6 +15,8 @@ from antiphon.nn.dense import dense_product
 from antiphon.nn.native.products import Codes, bfloat16_product, coded_product
 from antiphon.nn.quantized_linear import QuantizedLinear
 
+_MANY_ROWS = 256  # of an input, for which laying weights together is a hundredth of the product
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` by the fastest exact kernel at hand.
@@ -66,6 +68,11 @@ def plain_layers(layers: Sequence[nn.Module]) -> list[Linear]:
     return plain
 
 
+def _is_hooked(layer: nn.Module) -> bool:
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return any(hooks)
+
+
 def _coded_layers(layers: Sequence[nn.Module]) -> list[QuantizedLinear]:
     """The layers if all of them are quantised in one way and without bias, else nothing."""
     coded: list[QuantizedLinear] = []
@@ -100,9 +107,15 @@ def stacked_linear(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]
         x: (..., I). layers: layers of one input width; those laid out by ``lay_side_by_side`` are fused.
 
     Returns:
-        One (..., O_i) tensor a layer. With gradients enabled every layer computes alone.
+        One (..., O_i) tensor a layer. With gradients enabled layers that are plain and without hooks are put together
+        for the call where the input has so many rows that this costs nothing; the others compute alone.
     """
-    if not torch.is_grad_enabled():
+    if torch.is_grad_enabled():
+        plain = plain_layers(layers)
+        if len(plain) > 1 and x.numel() >= _MANY_ROWS * x.shape[-1] and not any(_is_hooked(layer) for layer in plain):
+            together = linear(x, torch.cat([layer.weight for layer in plain]))
+            return torch.split(together, [layer.weight.shape[0] for layer in plain], dim=-1)
+    else:
         plain = plain_layers(layers)
         weights = [layer.weight for layer in plain]
         if _side_by_side(weights):

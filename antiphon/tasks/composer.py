@@ -26,11 +26,12 @@ class Composer:
         model: a ``MusicgenForConditionalGeneration`` or ``MusicgenMelodyForConditionalGeneration``.
         processor: the one that belongs to it.
         name: what the pieces say they were made by. origin: what else they say of the model: its ``revision``, and
-            ``quantize`` where its weights are rounded; keys and values are then kept in eight bits.
+            ``quantize`` where its weights are rounded, keys and values then being kept in eight bits; its ``adapters``.
 
     Attributes:
         sampling_rate: of the pieces, in Hz. channels: 1 or 2. hop_samples: samples a frame. form: all that is known of
-            what it makes. takes_melody: whether pieces can follow a melody.
+            what it makes. takes_melody: whether pieces can follow a melody. adapters: name, scale and checksum of each
+            that was loaded with the model.
     """
 
     def __init__(self, model: Any, processor: Any, *, name: str, origin: Mapping[str, Any] | None = None) -> None:
@@ -38,6 +39,7 @@ class Composer:
         self.processor = processor
         self.name = name
         self._origin = dict(origin or {})
+        self.adapters: list[dict[str, Any]] = list(self._origin.get("adapters", ()))
         self.form = Format.of(model, processor)
         self.sampling_rate: int = self.form.sampling_rate
         self.hop_samples: int = self.form.hop_samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,12 +11,13 @@ import torch
 from antiphon.checkpoints import hub
 from antiphon.checkpoints.audiocraft_folder import Elsewhere
 from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, ParamTypeError
 from antiphon.models import registry
 from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor
 from antiphon.models.configuration import dtype_of
 from antiphon.models.devices import device_of
 from antiphon.models.quantized import plan_of
+from antiphon.tasks.adapters import ScaledAdapter, put_on
 from antiphon.tasks.composer import Composer
 from antiphon.tasks.melody import follows_none
 
@@ -29,6 +31,7 @@ def load(
     dtype: Any = None,
     device: Any = None,
     quantize: str | None = None,
+    adapters: Sequence[Any] = (),
     text_encoder: str | os.PathLike[str] | None = None,
     codec: str | os.PathLike[str] | None = None,
     revision: str | None = None,
@@ -45,14 +48,18 @@ def load(
         dtype: of the weights; as they are stored (``"auto"``) unless told, but float32 for half precision on a CPU.
         device: ``"cpu"``, ``"cuda"``, ``"auto"``, ..; CUDA where there is one unless told.
         quantize: ``"int8"`` or ``"int4"`` for linear layers in so many bits; a checkpoint written so needs no word.
+        adapters: LoRA adapters in PEFT's format, each a folder or a name on the Hub, or a pair of it and a scale; what
+            several add is summed.
         text_encoder, codec: a folder or a name on the Hub, for a folder of audiocraft's own files, which only name
             their T5 and may only name their codec; by default what they name is taken from the Hub.
         revision, token, cache_dir, local_files_only, subfolder, force_download: how to reach the Hub.
 
     Raises:
         ConfigError: the checkpoint's model has no short way. CheckpointError: missing, damaged or unsafe files.
+        AdapterError: an adapter that does not fit the model.
         ParamError: no such device, dtype or number of bits. CapacityError: it would not fit into memory.
     """
+    scaled = [ScaledAdapter.of(one) for one in _listed(adapters)]
     place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
     wanted = dtype if dtype == "auto" else dtype_of(dtype)
     access: dict[str, Any] = {
@@ -79,11 +86,20 @@ def load(
     model = AutoModelForTextToWaveform.from_pretrained(
         name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **parts, **access
     )
-    origin = {"revision": folder.name} if hub.is_cached(folder) else {}
+    origin: dict[str, Any] = {"revision": folder.name} if hub.is_cached(folder) else {}
     if (plan := plan_of(model)) is not None:
         origin["quantize"] = plan.kind
+    if scaled:
+        reach = {key: access[key] for key in ("token", "cache_dir", "local_files_only", "force_download")}
+        origin["adapters"] = put_on(model, scaled, **reach)
     processor = AutoProcessor.from_pretrained(name_or_dir, **parts, **access)
     return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)
+
+
+def _listed(adapters: Any) -> Sequence[Any]:
+    if isinstance(adapters, (str, os.PathLike)) or not isinstance(adapters, Sequence):
+        raise ParamTypeError(f"adapters={adapters!r}", expected="a list, also of one")
+    return adapters
 
 
 def check_follows_melodies(name_or_dir: str | os.PathLike[str]) -> None:

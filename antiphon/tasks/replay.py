@@ -16,6 +16,7 @@ from antiphon.audio import files
 from antiphon.audio.clip import Audio
 from antiphon.audio.loudness import Strategy, Target
 from antiphon.errors import AudioError, CheckpointError, ParamError
+from antiphon.tasks.adapters import ScaledAdapter
 from antiphon.tasks.composer import Composer
 from antiphon.tasks.continuation import clips_of
 from antiphon.tasks.load import load
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 # the names of a record that are arguments of ``compose``
 _SETTINGS = ("seconds", "guidance", "temperature", "top_k", "top_p", "greedy", "window_seconds", "stride_seconds")
-_ORIGIN = ("software", "dtype", "quantize", "revision", "continue_from", "melody", "loudness", "stopped")
+_ORIGIN = ("software", "dtype", "quantize", "adapters", "revision", "continue_from", "melody", "loudness", "stopped")
 _SUBTYPES = {"wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), "flac": ("PCM_16", "PCM_24")}
 _LOSSY_CORRELATION = 0.9  # coders differ between versions; other music correlates by a few hundredths
 _MOST_SHIFT_S = 0.1  # coders delay what they code
@@ -40,6 +41,7 @@ class Recipe:
 
     Attributes:
         prompt, seed, model, revision, dtype, quantize: what made it; ``None`` where it had none.
+        adapters: what identifies the adapters on the model.
         settings: arguments of ``compose``. recording: what identifies the recording it goes on from.
         melody: what identifies the one it follows. loudness: the level its file was brought to.
         stopped_s: where it was stopped before its length. source: its file.
@@ -51,6 +53,7 @@ class Recipe:
     revision: str | None = None
     dtype: str | None = None
     quantize: str | None = None
+    adapters: tuple[dict[str, Any], ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     recording: dict[str, Any] | None = None
     melody: dict[str, Any] | None = None
@@ -84,6 +87,7 @@ class Recipe:
             revision=_text(record, "revision", source),
             dtype=_text(record, "dtype", source),
             quantize=_text(record, "quantize", source),
+            adapters=_adapters(record, source),
             settings={name: record[name] for name in _SETTINGS if record.get(name) is not None},
             recording=_sound(record, "continue_from", source),
             melody=_sound(record, "melody", source),
@@ -105,15 +109,29 @@ class Recipe:
         if not name:
             raise CheckpointError(f"{self.source} does not say which model made it", fix="Name it with --model")
         options: dict[str, Any] = {} if self.quantize is None else {"quantize": self.quantize}
+        if self.adapters:
+            options["adapters"] = [ScaledAdapter.of(one) for one in self.adapters]
         if self.revision is not None and "@" not in name and not os.path.isdir(os.path.expanduser(name)):
             options["revision"] = self.revision
         try:
-            return load(name, dtype=self.dtype, device=device, **options)
+            composer = load(name, dtype=self.dtype, device=device, **options)
         except (CheckpointError, ParamError) as error:
             if model is not None:
                 raise
             what = f"the model {name!r} that made {self.source} cannot be loaded: {error}"
             raise CheckpointError(what, fix="If it lies elsewhere now, name it with --model") from error
+        if self.adapters:
+            self._check_adapters(composer)
+        return composer
+
+    def _check_adapters(self, composer: Composer) -> None:
+        """Refuses adapters that were trained on, or replaced, since the piece was made."""
+        for asked, found in zip(self.adapters, composer.adapters, strict=True):
+            if asked.get("sha256") not in (None, found["sha256"]):
+                raise CheckpointError(
+                    f"the adapter {found['name']!r} is another one than {self.source} was made with",
+                    fix="Put the adapter back that it was then",
+                )
 
     def make(
         self,
@@ -291,6 +309,15 @@ def _sound(record: Mapping[str, Any], name: str, source: str) -> dict[str, Any] 
     if value is not None and not isinstance(value, dict):
         raise AudioError(f"the tags of {source} say {name}={str(value)[:40]!r}", expected="what identifies a sound")
     return value
+
+
+def _adapters(record: Mapping[str, Any], source: str) -> tuple[dict[str, Any], ...]:
+    value = record.get("adapters") or []
+    if not isinstance(value, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in value
+    ):
+        raise AudioError(f"the tags of {source} say adapters={str(value)[:40]!r}", expected="a list of adapters")
+    return tuple(value)
 
 
 def _text(record: Mapping[str, Any], name: str, source: str) -> str | None:

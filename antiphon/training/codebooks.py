@@ -27,7 +27,7 @@ class CodebookUpkeep:
         self,
         quantizer: ResidualQuantizer,
         *,
-        decay: float = 0.99,
+        decay: float = 0.997,
         rare: float = 0.03,
         processes: Processes | None = None,
     ) -> None:
@@ -105,18 +105,34 @@ class CodebookUpkeep:
                 more = torch.randint(len(left), (size - len(picked),), device=left.device)
                 picked = torch.cat([picked, more])
             book.vectors.copy_(self.processes.from_first(left[picked]))
-            counts = torch.ones(size).to(left)
-            for _ in range(rounds):
-                index = book.nearest(left)
-                counts = torch.bincount(index, minlength=size).to(left)
-                sums = torch.zeros_like(book.vectors).index_add_(0, index, left)
-                some = counts > 0
-                book.vectors[some] = sums[some] / counts[some, None]
-            # sums on a GPU have no fixed order, and codebooks must not drift apart
-            book.vectors.copy_(self.processes.from_first(book.vectors))
-            counts = self.processes.from_first(counts)
-            state: Any = book
-            # as if the running means had seen as much as one batch of even use
-            state.cluster_size.copy_(counts.clamp(min=1) * (size / counts.clamp(min=1).sum()))
-            state.vector_sums.copy_(book.vectors * state.cluster_size[:, None])
-            left = left - book.vectors[book.nearest(left)]
+            left = self._settled(book, left, rounds)
+
+    @torch.no_grad()
+    def refine(self, rows: Tensor, *, rounds: int = 20) -> None:
+        """Moves all codewords to the exact means of the vectors (R, D) that are nearest to them, in several rounds.
+
+        In training the means run over few and ageing vectors; many vectors at once, of a codec that has ended its
+        training, are represented better.
+        """
+        left = self.processes.from_first(rows.detach())
+        for book in self.books:
+            left = self._settled(book, left, rounds)
+
+    def _settled(self, book: Codebook, left: Tensor, rounds: int) -> Tensor:
+        """Runs k-means on a codebook from where it is; gives what it leaves over of the vectors."""
+        size = len(book.vectors)
+        counts = torch.ones(size).to(left)
+        for _ in range(rounds):
+            index = book.nearest(left)
+            counts = torch.bincount(index, minlength=size).to(left)
+            sums = torch.zeros_like(book.vectors).index_add_(0, index, left)
+            some = counts > 0
+            book.vectors[some] = sums[some] / counts[some, None]
+        # sums on a GPU have no fixed order, and codebooks must not drift apart
+        book.vectors.copy_(self.processes.from_first(book.vectors))
+        counts = self.processes.from_first(counts)
+        state: Any = book
+        # as if the running means had seen as much as one batch of even use
+        state.cluster_size.copy_(counts.clamp(min=1) * (size / counts.clamp(min=1).sum()))
+        state.vector_sums.copy_(book.vectors * state.cluster_size[:, None])
+        return left - book.vectors[book.nearest(left)]

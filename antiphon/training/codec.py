@@ -6,6 +6,7 @@ mel spectra, and of mel spectra and waveforms beside how much there is to be mat
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ class CodecObjective:
 
     Args:
         model: an EnCodec that takes clips whole and keeps their level. weights: of the losses.
+        only_decoder: encoder and codebooks stay as they are, so that codes made before stay what they were.
         quantise_from: the step from which codebooks are used, placed by the latents before it, which pass as they are.
         processes: whose latents the codebooks stand for.
     """
@@ -58,6 +60,7 @@ class CodecObjective:
         *,
         weights: CodecLossWeights | None = None,
         quantise_from: int = 0,
+        only_decoder: bool = False,
         processes: Processes | None = None,
     ) -> None:
         if model.config.chunk_length_s is not None or model.config.normalize:
@@ -66,12 +69,14 @@ class CodecObjective:
         self.encodec = model
         self.codec = model.codec
         self.loss_weights = weights or CodecLossWeights()
-        self.quantise_from = quantise_from
+        self.quantise_from = 0 if only_decoder else quantise_from
+        self.only_decoder = only_decoder
+        model.codec.encoder.requires_grad_(not only_decoder)
         self.upkeep = CodebookUpkeep(model.codec.quantizer, processes=processes)
         # half the windows for half the cost: each sample is still seen
         self.spectra = MultiScaleMel(model.config.sampling_rate, overlap=2)
         self._step = 0
-        self._placed = False
+        self._placed = only_decoder
         self._recent = torch.zeros(0, model.config.hidden_size)
 
     def weight(self, batch: Batch) -> float:
@@ -84,17 +89,19 @@ class CodecObjective:
 
     def before_training(self, batch: Batch) -> None:
         """Scales the layers to what a batch gives."""
-        scale_layers(self.encodec, batch["samples"])
+        if not self.only_decoder:
+            scale_layers(self.encodec, batch["samples"])
 
     def losses(self, batch: Batch) -> Losses:
         """The sums over rows of each loss."""
         sound = batch["samples"]
         rows = len(sound)
-        latents = self.codec.encoder(sound).float()  # (B, D, T)
-        flat = latents.transpose(1, 2).reshape(-1, latents.shape[1])
-        quantised, commitment = flat, flat.new_zeros(len(flat))
-        if self._quantises(flat):
-            quantised, _, commitment = self.upkeep.quantise(flat)
+        with torch.no_grad() if self.only_decoder else contextlib.nullcontext():
+            latents = self.codec.encoder(sound).float()  # (B, D, T)
+            flat = latents.transpose(1, 2).reshape(-1, latents.shape[1])
+            quantised, commitment = flat, flat.new_zeros(len(flat))
+            if self._quantises(flat):
+                quantised, _, commitment = self.upkeep.quantise(flat)
         back = quantised.view(rows, -1, latents.shape[1]).transpose(1, 2)
         rebuilt = self.codec.decoder(back).float()[..., : sound.shape[-1]]
         each = self._distances(sound.flatten(0, 1), rebuilt.flatten(0, 1))
@@ -138,7 +145,8 @@ class CodecObjective:
 
     def after_step(self, step: int) -> None:
         """The codebooks follow, or are placed for the next step."""
-        self.upkeep.follow()
+        if not self.only_decoder:
+            self.upkeep.follow()
         self._step = step + 1
         if not self._placed and self._step >= self.quantise_from:
             self._place()

@@ -25,14 +25,16 @@ class ModelSection:
 
     Attributes:
         start: a checkpoint to go on from, by name or folder. config: instead, a ``config.json`` for random weights.
-        codec, text_encoder: with ``config``, checkpoints that these parts are taken from, and stay.
-        train_text_encoder: whether the text encoder learns too. attention: as ``attn_implementation``.
+        codec, text_encoder: with ``config``, checkpoints that these parts are taken from. processor: a folder with the
+            tokenizer's and the feature extractor's files.
+        train_text_encoder: whether the text encoder learns too.
     """
 
     start: str | None = None
     config: str | None = None
     codec: str | None = None
     text_encoder: str | None = None
+    processor: str | None = None
     train_text_encoder: bool = False
 
     def __post_init__(self) -> None:
@@ -45,8 +47,8 @@ class DataSection:
     """What it learns from.
 
     Attributes:
-        train: a folder of sounds with texts beside them, or a JSONL manifest. held_out: another; without one,
-            ``held_out_share`` of the items is held out. seconds: of an example.
+        train: a folder of sounds with texts beside them, a JSONL manifest, or a folder of coded music.
+        held_out: another; without one, ``held_out_share`` of the items is held out. seconds: of an example.
         cache: where codes and states are kept; beside the run unless told.
         condition_dropout, melody_dropout, word_dropout: shares of examples without text (and melody), of melodies
             alone, and of words. separate: take melodies from the voices and instruments alone (the extra ``separate``).
@@ -94,6 +96,7 @@ class CodecSection:
 
     Attributes:
         log_mel, mel, waveform, commitment, spread: as in ``CodecLossWeights``. quantise_from: a step.
+        only_decoder: encoder and codebooks of a checkpoint stay as they are.
     """
 
     log_mel: float = 2.0
@@ -102,6 +105,7 @@ class CodecSection:
     commitment: float = 0.1
     spread: float = 0.02
     quantise_from: int = 0
+    only_decoder: bool = False
 
 
 @dataclass(frozen=True)

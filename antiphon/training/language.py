@@ -111,12 +111,15 @@ class MusicObjective:
             )
 
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
-        """Writes a checkpoint of the whole model, codec included, and the processor where there is one.
+        """Writes a checkpoint of the whole model, codec included, and the processor; of adapters, the active one alone.
 
         Raises:
             CheckpointError: ``tensors`` are of another model, or the folder cannot be written.
         """
         with _holding(self.model, tensors or {}):
+            if self.music.peft_config:
+                self.music.save_adapter(folder)
+                return
             self.music.save_pretrained(folder)
         if self.processor is not None:
             self.processor.save_pretrained(folder)

@@ -157,7 +157,7 @@ def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: names or shapes are of another model.
     """
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    own = all_tensors(model)
     odd = sorted(own.keys() ^ tensors.keys())
     if odd:
         raise CheckpointError(f"The state is of another model: {odd[:5]}", fix="Resume with the same model")
@@ -171,8 +171,12 @@ def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A model's parameters and buffers by their names; divided as they are."""
-    return {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    """A model's trained parameters, and its buffers, by their names. Divided as they are.
+
+    What is frozen is as it was loaded.
+    """
+    trained = [(name, tensor) for name, tensor in model.named_parameters() if tensor.requires_grad]
+    return {name: tensor.detach() for name, tensor in [*trained, *model.named_buffers()]}
 
 
 def whole_tensors(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from antiphon import Audio
+from antiphon import Audio, LoraConfig, MusicgenForConditionalGeneration
 from antiphon.cli import progress
 from antiphon.cli.app import run
 
@@ -116,3 +116,15 @@ def test_there_is_no_bar_where_nobody_watches_or_wants_one(live: bool, wanted: b
     with progress.progress_bar("a", pieces=1, seconds=8.0, wanted=wanted) as tell:
         assert tell is None
     assert capsys.readouterr().err == ""
+
+
+def test_adapters_are_put_on_the_model_with_their_scales(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    model = MusicgenForConditionalGeneration.from_pretrained(checkpoint)
+    model.add_adapter(LoraConfig(r=2, target_modules=["q_proj"]))
+    model.save_adapter(tmp_path / "mine")
+    words = ["generate", "calm piano", "--seconds", "0.1", "--seed", "7", "--device", "cpu", "-o", "out.wav"]
+    assert run([*words, "--adapter", "mine:0.5", "--adapter", "mine"]) == 0
+    told = Audio.load(tmp_path / "out.wav").parameters["adapters"]
+    assert [(one["name"], one["scale"]) for one in told] == [("mine", 0.5), ("mine", 1.0)]
+    assert run([*words, "--adapter", "yours"]) == 1
+    assert "yours" in capsys.readouterr().err

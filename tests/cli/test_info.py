@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from antiphon.cli.app import run
 from antiphon.models.musicgen import MusicgenForConditionalGeneration
+from antiphon.tasks.adapter_summary import AdapterSummary
 from antiphon.tasks.summary import summarise
 
 
@@ -53,3 +55,15 @@ def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path: Path, capsys: Any)
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert told.count("\n") == 1
+
+
+def test_an_adapter_is_told_in_lines_and_in_json(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    model = MusicgenForConditionalGeneration.from_pretrained(checkpoint)
+    model.add_adapter({"r": 4, "target_modules": ["q_proj"], "modules_to_save": ["lm_heads.0"]})
+    model.save_adapter(tmp_path)
+    assert run(["info", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    for text in ("LoRA of rank 4, alpha 8", str(checkpoint), "q_proj", "decoder.lm_heads.0", "--adapter"):
+        assert text in told
+    assert run(["info", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == asdict(AdapterSummary.of(tmp_path))

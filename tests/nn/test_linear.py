@@ -226,3 +226,30 @@ def test_construction_leaves_the_weights_to_the_owner(monkeypatch: pytest.Monkey
     monkeypatch.setattr(nn.init, "normal_", refuse)
     Linear(4, 4)
     Embedding(4, 4)
+
+
+@pytest.mark.parametrize("rows", [3, 300])
+def test_layers_that_learn_over_one_input_give_the_gradients_of_each(onednn: bool, rows: int) -> None:
+    layers, x = filled([5, 3, 4]), noise(1, rows, 8).requires_grad_()
+    weights = [layer.weight for layer in layers]
+    wanted = torch.autograd.grad(sum((layer(x) ** 2).sum() for layer in layers), [x, *weights])
+    found = torch.autograd.grad(sum((out**2).sum() for out in stacked_linear(x, layers)), [x, *weights])
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-4)
+
+
+def test_many_rows_are_one_product_while_learning_unless_a_layer_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[int] = []
+    monkeypatch.setattr(module, "dense_product", lambda x, w, b=None: products.append(len(w)) or F.linear(x, w, b))
+    layers = filled([5, 3, 4])
+    stacked_linear(noise(255, 8), layers)
+    assert products == [5, 3, 4]
+    products.clear()
+    stacked_linear(noise(256, 8), layers)
+    assert products == [12]
+    seen: list[Tensor] = []
+    layers[1].register_forward_hook(lambda _, __, out: seen.append(out))
+    products.clear()
+    outs = stacked_linear(noise(256, 8), layers)
+    assert products == [5, 3, 4]
+    assert seen[0] is outs[1]

@@ -183,3 +183,19 @@ def test_frozen_heads_get_no_gradient_and_what_is_below_them_does() -> None:
     assert objective.music.decoder.model.decoder.embeddings[0].weight.grad is not None
     assert abs(loss_of(objective, batch("mono")) - before) < 1e-6
     assert objective.music.decoder.config.vocab_size == CODES
+
+
+def test_an_adapter_on_twenty_clips_lowers_their_loss_and_leaves_the_model() -> None:
+    model = ours("mono")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.add_adapter({"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "fc1", "fc2"]})
+    objective, given = MusicObjective(model), batch("mono", rows=20, places=22)
+    objective.model.train()
+    learning = {name for name, p in model.decoder.named_parameters() if p.requires_grad}
+    assert learning
+    assert all("lora" in name for name in learning)
+    losses = overfitted(objective, given, steps=25, rate=2e-2)
+    assert losses[-1] < 0.9 * losses[0]
+    model.disable_adapters()
+    after = model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from recipes.builtin.songs.instruments import DRUM_KEYS
-from recipes.builtin.songs.patterns import STROKES, steps
+from recipes.builtin.songs.patterns import HOLD, REST, STROKES, steps
 from recipes.builtin.songs.piece import MAX_VELOCITY, Note
 from recipes.builtin.songs.theory import PITCH_CLASSES, Chord
 
@@ -14,6 +14,8 @@ _BASS_LOW, _POWER_LOW = 31, 40
 _SPREAD = 4
 _BASS_VELOCITY, _CHORD_VELOCITY, _DRUM_VELOCITY = 92, 80, 104
 _DRUM_BEATS = 0.2
+_GRID = 16
+_TIMEKEEPERS = ("hat", "open hat", "ride", "shaker", "tambourine")
 # cymbals are sampled far quieter than kick and snare, some things louder than they are played
 _DRUM_GAINS = {
     "hat": 1.3,
@@ -100,6 +102,24 @@ def drums(
         if fills and bar and bar % every == 0:
             notes.append(Note(bar * beats, _DRUM_BEATS, DRUM_KEYS["crash"], 90))
     return notes
+
+
+def driven(groove: Mapping[str, str]) -> Mapping[str, str]:
+    """Gives a groove in four-four with a kick on each beat, so that fast pieces are not heard at half their tempo."""
+    kick = groove.get("kick", REST * _GRID)
+    beat = len(kick) // 4
+    signs = ["x" if not place % beat and sign == REST else sign for place, sign in enumerate(kick)]
+    return {**groove, "kick": "".join(signs)}
+
+
+def sparse(groove: Mapping[str, str], beats: int) -> Mapping[str, str]:
+    """Gives a groove with soft cymbals between the beats, so that slow pieces are not heard at twice their tempo."""
+    return {drum: _softened(pattern, beats) if drum in _TIMEKEEPERS else pattern for drum, pattern in groove.items()}
+
+
+def _softened(pattern: str, beats: int) -> str:
+    beat = len(pattern) // beats
+    return "".join(sign if sign in (REST, HOLD) or not place % beat else "o" for place, sign in enumerate(pattern))
 
 
 def drum_upbeat(rng: Random) -> list[Note]:

@@ -21,6 +21,8 @@ TEMPOS_BPM = range(70, 161)
 _STAGGERED, _PICKUP = 0.1, 0.1
 # a piece is composed anew until its first seconds tell its key
 _HEARD_S, _CLEAR, _TRIES = 8.0, 0.06, 12
+# kick and snare in turns would sound half as fast from here on, and loud eighths twice as fast below
+_DRIVEN_BPM, _SPARSE_BPM = 120, 85
 # how loud each role is in the mix, on the scale of ``Instrument.loudness_db``
 _LOUDNESS_DB: dict[Role, float] = {"melody": -29.5, "chords": -35, "pad": -38, "bass": -31, "drums": -32}
 _CHORD_CENTRES, _PAD_CENTRES = (60, 64), (55, 62)
@@ -151,9 +153,12 @@ class _Band:
 
     def _drums(self) -> Part:
         rng, style = self._rng, self._style
-        notes = accompaniment.drums(
-            rng, rng.choice(style.drums), style.fills, bars=self._bars, beats=self._beats, every=self._every
-        )
+        groove = rng.choice(style.drums)
+        if self._plan.tempo_bpm >= _DRIVEN_BPM and self._beats == 4:
+            groove = accompaniment.driven(groove)
+        elif self._plan.tempo_bpm < _SPARSE_BPM:
+            groove = accompaniment.sparse(groove, self._beats)
+        notes = accompaniment.drums(rng, groove, style.fills, bars=self._bars, beats=self._beats, every=self._every)
         return self._part("drums", "drums", KITS[rng.choice(style.kits)], notes)
 
     def _with_upbeat(self, part: Part, first: Chord) -> Part:

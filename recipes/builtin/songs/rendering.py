@@ -90,8 +90,13 @@ class FluidSynth:
         self._synth, self._font = self._opened()
 
     def program(self, channel: int, bank: int, program: int) -> None:
-        """Gives a channel its instrument."""
-        self._library.fluid_synth_program_select(self._synth, channel, self._font, bank, program)
+        """Gives a channel its instrument.
+
+        Raises:
+            RuntimeError: the sound font does not have it.
+        """
+        if self._library.fluid_synth_program_select(self._synth, channel, self._font, bank, program) != 0:
+            raise RuntimeError(f"{self._soundfont} has no program {program} in bank {bank}. Expected General MIDI.")
 
     def control(self, channel: int, number: int, value: int) -> None:
         """Sets a MIDI controller, 0 to 127."""

@@ -1,0 +1,275 @@
+"""A training job as it runs: the model, the data and the loop that a TOML file asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from antiphon.checkpoints.json_files import read_json
+from antiphon.errors import ConfigError, MissingExtraError
+from antiphon.models import registry
+from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
+from antiphon.models.encodec import EncodecModel
+from antiphon.models.t5 import T5EncoderModel
+from antiphon.training.codec import CodecLossWeights, CodecObjective
+from antiphon.training.coded_folder import CodedFolder
+from antiphon.training.coded_format import is_coded
+from antiphon.training.coded_music import CodedMusic
+from antiphon.training.coder import Coder
+from antiphon.training.curves import draw_curves
+from antiphon.training.encoding import encode_manifest
+from antiphon.training.inspection import Inspected, inspect
+from antiphon.training.job_file import DataSection, JobFile
+from antiphon.training.language import MusicObjective
+from antiphon.training.loop import Progress, Trainer
+from antiphon.training.manifest import Manifest
+from antiphon.training.objective import Examples, Objective
+from antiphon.training.processes import Processes
+from antiphon.training.replacement import Replaced
+from antiphon.training.skipped import Skipped
+from antiphon.training.sounds import Sounds
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Progress], None]
+_HELD_OUT_SEED = 20_260_000
+_TOLD_EVERY = 200
+
+
+class Job:
+    """A training job.
+
+    Args:
+        file: what to do. processes: which of how many this one is, and on what device. tell: is told what goes on
+            before the first step.
+    """
+
+    def __init__(
+        self, file: JobFile, *, processes: Processes | None = None, tell: Callable[[str], None] = log.info
+    ) -> None:
+        self.file = file
+        self.processes = processes or Processes()
+        self.device = self.processes.device
+        self.folder = file.path(file.folder)
+        self._tell: Callable[[str], object] = tell if self.processes.first else log.debug
+
+    def run(self, *, until: int | None = None, report: Report | None = None) -> Path:
+        """Trains, or goes on, and gives the folder of the checkpoint: ``best``, or the run's where it has not ended.
+
+        Raises:
+            ConfigError: parts that do not fit each other.
+            NumericError: a loss or gradient is not finite. DataError: too much of the data is bad.
+        """
+        build = self._codec if self.file.objective == "codec" else self._music
+        objective, examples, held_out = build()
+        trainer = Trainer(
+            objective,
+            examples,
+            self.file.run,
+            self.folder,
+            held_out=held_out,
+            processes=self.processes,
+            report=report if self.processes.first else None,
+        )
+        trainer.run(until)
+        if self.processes.first:
+            with contextlib.suppress(MissingExtraError):  # the record says it all without a picture
+                draw_curves(trainer.folder / "metrics.jsonl", self.folder / "curves.png", title=self.folder.name)
+        best = self.folder / "best"
+        return best if best.is_dir() else self.folder
+
+    # a codec
+
+    def _codec(self) -> tuple[Objective, Examples, Examples | None]:
+        section, data, file = self.file.model, self.file.data, self.file
+        if section.start is not None:
+            codec = EncodecModel.from_pretrained(self._name(section.start), dtype=torch.float32)
+        else:
+            torch.manual_seed(file.run.seed)
+            codec = AutoModel.from_config(self._config(section.config))
+        if not isinstance(codec, EncodecModel):
+            raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="encodec")
+        names = CodecLossWeights.__dataclass_fields__
+        if file.codec.only_decoder and section.start is None:
+            raise ConfigError("only_decoder of a codec from nothing", expected="[model] start, a trained codec")
+        weights = CodecLossWeights(**{name: getattr(file.codec, name) for name in names})
+        objective = CodecObjective(
+            codec.to(self.device),
+            weights=weights,
+            quantise_from=file.codec.quantise_from,
+            only_decoder=file.codec.only_decoder,
+            processes=self.processes,
+        )
+        train, held_out = self._inspected(channels=codec.config.audio_channels)
+
+        def sounds(inspected: Inspected, gain_db: tuple[float, float]) -> Sounds:
+            return Sounds(
+                inspected,
+                rate_hz=codec.config.sampling_rate,
+                channels=codec.config.audio_channels,
+                seconds=data.seconds,
+                gain_db=gain_db,
+            )
+
+        measured = None if held_out is None else Replaced(sounds(held_out, (0.0, 0.0)))
+        return objective, Replaced(sounds(train, data.gain_db)), measured
+
+    # a language model
+
+    def _music(self) -> tuple[Objective, Examples, Examples | None]:
+        file = self.file
+        model, processor = self._composite()
+        model.to(self.device)
+        if file.model.train_text_encoder and file.lora is not None:
+            raise ConfigError("train_text_encoder with [lora]", expected="one of them")
+        train, held_out = self._coded(model, processor)
+        if file.lora is not None:
+            model.add_adapter(
+                {
+                    "r": file.lora.rank,
+                    "lora_alpha": file.lora.alpha,
+                    "lora_dropout": file.lora.dropout,
+                    "target_modules": list(file.lora.targets),
+                }
+            )
+        if file.run.checkpoint_layers:
+            model.decoder.gradient_checkpointing_enable()
+        objective = MusicObjective(
+            model,
+            train_text_encoder=file.model.train_text_encoder,
+            weight_decay=file.run.weight_decay,
+            processor=processor,
+        )
+        return objective, train, held_out
+
+    def _composite(self) -> tuple[Any, Any]:
+        """The model with its processor, from a checkpoint or as a configuration and checkpoints of its parts say."""
+        section = self.file.model
+        if section.start is not None:
+            name = self._name(section.start)
+            model = AutoModelForTextToWaveform.from_pretrained(name, dtype=torch.float32)
+            return model, AutoProcessor.from_pretrained(name)
+        config = self._config(section.config)
+        parts = {
+            part: kind.from_pretrained(self._name(name), dtype=torch.float32)
+            for part, kind, name in (
+                ("audio_encoder", EncodecModel, section.codec),
+                ("text_encoder", T5EncoderModel, section.text_encoder),
+            )
+            if name is not None
+        }
+        for part, made in parts.items():
+            setattr(config, part, made.config)
+        torch.manual_seed(self.file.run.seed)
+        model = registry.model_class(config.model_type, registry.MUSIC)(config, **parts)
+        if section.processor is None:
+            raise ConfigError("[model] config without processor", expected="a folder with its tokenizer's files")
+        return model, AutoProcessor.from_pretrained(self._name(section.processor))
+
+    def _coded(self, model: Any, processor: Any) -> tuple[Examples, Examples | None]:
+        """The data as codes, made where they are not yet there."""
+        data, learns = self.file.data, self.file.model.train_text_encoder
+        tokenizer = processor.tokenizer if learns else None
+        if is_coded(self.file.path(data.train)):
+            return self._coded_before(processor.tokenizer)
+        coder = Coder(model, processor, text_states=not learns, separated=data.separate)
+
+        def music(inspected: Inspected, *, drops: bool) -> Replaced:
+            encoded = encode_manifest(
+                inspected,
+                self._cache(),
+                coder,
+                batch=4,
+                workers=max(1, self.file.run.workers),
+                progress=self._counted("encoded"),
+            )
+            return self._passages(encoded.folder, encoded.keys, tokenizer, drops=drops)
+
+        train, held_out = self._inspected(channels=None)
+        return music(train, drops=True), None if held_out is None else music(held_out, drops=False)
+
+    def _coded_before(self, tokenizer: Any) -> tuple[Examples, Examples | None]:
+        """Data that is codes already."""
+        data = self.file.data
+        folder = CodedFolder(self.file.path(data.train))
+        keys = folder.keys()
+        if data.held_out is not None:
+            other = CodedFolder(self.file.path(data.held_out))
+            measured = self._passages(other, other.keys(), tokenizer, drops=False)
+            return self._passages(folder, keys, tokenizer, drops=True), measured
+        learnt, kept = _split(len(keys), data.held_out_share)
+        train = self._passages(folder, [keys[place] for place in learnt], tokenizer, drops=True)
+        if not len(kept):
+            return train, None
+        return train, self._passages(folder, [keys[place] for place in kept], tokenizer, drops=False)
+
+    def _passages(self, folder: CodedFolder, keys: list[str], tokenizer: Any, *, drops: bool) -> Replaced:
+        data = self.file.data
+        music = CodedMusic(
+            folder,
+            keys=keys,
+            seconds=data.seconds,
+            tokenizer=None if folder.format.text_width else tokenizer,
+            condition_dropout=data.condition_dropout if drops else 0.0,
+            melody_dropout=data.melody_dropout if drops else 0.0,
+            word_dropout=data.word_dropout if drops else 0.0,
+        )
+        return Replaced(music)
+
+    # shared
+
+    def _inspected(self, *, channels: int | None) -> tuple[Inspected, Inspected | None]:
+        """The good items to learn from, and those to measure on."""
+        data = self.file.data
+        train = self._looked_at(data.train, data, channels)
+        if data.held_out is not None:
+            return train, self._looked_at(data.held_out, data, channels)
+        learnt, kept = _split(len(train), data.held_out_share)
+        return train.chosen(learnt), train.chosen(kept) if len(kept) else None
+
+    def _looked_at(self, name: str, data: DataSection, channels: int | None) -> Inspected:
+        self._cache().mkdir(parents=True, exist_ok=True)
+        found = inspect(
+            Manifest.read(self.file.path(name)),
+            cache=self._cache() / f"looked-at-{Path(name).name}",
+            channels=channels,
+            progress=self._counted("looked at"),
+        )
+        self._name_bad(found.skipped)
+        return found
+
+    def _name_bad(self, skipped: Skipped) -> None:
+        if skipped.count:
+            self._tell(f"{skipped.count} items are left out:\n{skipped.report()}")
+
+    def _counted(self, what: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            if done % _TOLD_EVERY == 0 or done == total:
+                self._tell(f"{what} {done} of {total} items")
+
+        return tell
+
+    def _cache(self) -> Path:
+        return self.folder / "cache" if self.file.data.cache is None else self.file.path(self.file.data.cache)
+
+    def _name(self, name: str) -> str:
+        """A folder beside the file where there is one, else a name on the Hub."""
+        beside = self.file.path(name)
+        return str(beside) if beside.exists() else name
+
+    def _config(self, name: str | None) -> Any:
+        values = read_json(self.file.path(name or ""))
+        return AutoConfig.for_model(values.pop("model_type", ""), **values)
+
+
+def _split(items: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places to learn from and places to measure on, always the same ones."""
+    count = min(round(share * items), items - 1)
+    shuffled = np.random.default_rng(_HELD_OUT_SEED).permutation(items)
+    return np.sort(shuffled[count:]), np.sort(shuffled[:count])

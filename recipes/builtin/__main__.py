@@ -1,0 +1,77 @@
+"""The stages of the built-in models, in their order: ``python -m recipes.builtin STAGE``. README.md tells of each."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from antiphon import EncodecModel
+from recipes.builtin.beginnings import begin_melody, begin_musicgen, texts_of
+from recipes.builtin.coding import code_pieces
+from recipes.builtin.pieces import render_shards
+from recipes.builtin.rendered import render_sounds
+from recipes.builtin.settling import settle_codebooks
+
+_CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 6000
+
+
+def sounds(runs: Path, workers: int) -> None:
+    """What the codec learns from, and what it is measured on."""
+    render_sounds(runs / "sounds", range(_CODEC_PIECES))
+    render_sounds(runs / "held-out-sounds", range(_HELD_OUT_PIECES), held_out=True)
+
+
+def settle(runs: Path, workers: int) -> None:
+    """The codec's codewords among many latents; from here on codes mean what they mean."""
+    settle_codebooks(runs / "codec" / "best", runs / "sounds", runs / "settled")
+
+
+def pieces(runs: Path, workers: int) -> None:
+    """What the language models learn from."""
+    render_shards(runs / "pieces", _PIECES, workers=workers)
+
+
+def codes(runs: Path, workers: int) -> None:
+    """The same as codes."""
+    codec = EncodecModel.from_pretrained(runs / "settled", dtype=torch.float32)
+    code_pieces(runs / "pieces", runs / "codes", codec)
+
+
+def begin(runs: Path, workers: int) -> None:
+    """A MusicGen that knows nothing, with the codec."""
+    codec = EncodecModel.from_pretrained(runs / "settled", dtype=torch.float32)
+    begin_musicgen(runs / "musicgen-begin", codec, texts_of(runs / "pieces"))
+
+
+def begin_following(runs: Path, workers: int) -> None:
+    """A Melody that knows what MusicGen has learnt."""
+    begin_melody(runs / "melody-begin", runs / "musicgen" / "best")
+
+
+STAGES: dict[str, Callable[[Path, int], None]] = {
+    "sounds": sounds,
+    "settle": settle,
+    "pieces": pieces,
+    "codes": codes,
+    "begin": begin,
+    "begin-melody": begin_following,
+}
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--runs", type=Path, default=Path("runs/builtin"))
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    STAGES[given.stage](given.runs, given.workers)
+
+
+if __name__ == "__main__":
+    main()

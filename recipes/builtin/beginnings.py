@@ -1,0 +1,114 @@
+"""What the language models begin as: random weights and a vocabulary; for Melody, what MusicGen has learnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from antiphon import (
+    EncodecFeatureExtractor,
+    EncodecModel,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    MusicgenMelodyFeatureExtractor,
+    MusicgenMelodyForConditionalGeneration,
+    MusicgenMelodyProcessor,
+    MusicgenProcessor,
+    T5Config,
+)
+from antiphon.text.t5_tokenizer import T5Tokenizer
+from antiphon.training.text_vocabulary import text_vocabulary
+
+_PIECES = 1024
+_WIDTH, _LAYERS, _HEADS = 256, 8, 4
+# a little over eight seconds, the length of what is learnt
+_CHROMA_FRAMES = 64
+_MAX_S = 30
+
+
+def texts_of(pieces: Path) -> list[str]:
+    """All texts of the rendered pieces."""
+    lines = [line for file in sorted(pieces.glob("facts-*.jsonl")) for line in file.read_text("utf-8").splitlines()]
+    return [text for line in lines for text in json.loads(line)["texts"]]
+
+
+def begin_musicgen(folder: Path, codec: EncodecModel, texts: list[str]) -> None:
+    """Writes a MusicGen with a codec, and a text encoder and decoder that know nothing yet."""
+    tokenizer = text_vocabulary(texts, pieces=_PIECES)
+    torch.manual_seed(0)
+    config = MusicgenConfig(
+        text_encoder=T5Config(
+            vocab_size=len(tokenizer), d_model=192, d_kv=32, d_ff=768, num_layers=3, num_heads=6, dropout_rate=0.0
+        ),
+        audio_encoder=codec.config,
+        decoder=MusicgenDecoderConfig(**_decoder(codec)),
+    )
+    model = MusicgenForConditionalGeneration(config, audio_encoder=codec)
+    _settle(model)
+    model.save_pretrained(folder)
+    features = EncodecFeatureExtractor(feature_size=1, sampling_rate=codec.config.sampling_rate, padding_side="left")
+    MusicgenProcessor(features, tokenizer).save_pretrained(folder)
+
+
+def begin_melody(folder: Path, musicgen: Path) -> None:
+    """Writes a Melody that has the codec, the text encoder and all of the decoder of MusicGen that it can have."""
+    learnt = MusicgenForConditionalGeneration.from_pretrained(musicgen, dtype=torch.float32)
+    torch.manual_seed(1)
+    config = MusicgenMelodyConfig(
+        text_encoder=learnt.config.text_encoder,
+        audio_encoder=learnt.config.audio_encoder,
+        decoder=MusicgenMelodyDecoderConfig(**_decoder(learnt.audio_encoder)),
+        num_chroma=12,
+        chroma_length=_CHROMA_FRAMES,
+    )
+    model = MusicgenMelodyForConditionalGeneration(
+        config, text_encoder=learnt.text_encoder, audio_encoder=learnt.audio_encoder
+    )
+    known = learnt.decoder.state_dict()
+    missing, _ = model.decoder.load_state_dict(
+        {k: v for k, v in known.items() if "encoder_attn" not in k}, strict=False
+    )
+    if missing:
+        raise RuntimeError(f"MusicGen's decoder lacks {missing[:5]}")
+    projections: Any = (model.enc_to_dec_proj, learnt.enc_to_dec_proj)
+    projections[0].load_state_dict(projections[1].state_dict())
+    _settle(model)
+    model.save_pretrained(folder)
+    tokenizer = T5Tokenizer.from_pretrained(musicgen)
+    features = MusicgenMelodyFeatureExtractor(chunk_length=_CHROMA_FRAMES * 4096 // 32000)
+    MusicgenMelodyProcessor(features, tokenizer).save_pretrained(folder)
+
+
+def _decoder(codec: EncodecModel) -> dict[str, Any]:
+    size = codec.config.codebook_size
+    return {
+        "vocab_size": size,
+        "hidden_size": _WIDTH,
+        "ffn_dim": 4 * _WIDTH,
+        "num_hidden_layers": _LAYERS,
+        "num_attention_heads": _HEADS,
+        "num_codebooks": codec.config.num_quantizers,
+        "dropout": 0.0,
+        "pad_token_id": size,
+        "bos_token_id": size,
+    }
+
+
+def _settle(model: Any) -> None:
+    """How the model is asked to make music, unless told otherwise."""
+    size = model.config.decoder.vocab_size
+    model.generation_config.update(
+        do_sample=True,
+        guidance_scale=3.0,
+        top_k=250,
+        max_length=_MAX_S * 50 + 3,
+        pad_token_id=size,
+        bos_token_id=size,
+    )
+    model.generation_config.decoder_start_token_id = size
