@@ -20,6 +20,7 @@ from antiphon.errors import ConfigError
 from antiphon.models.encodec import EncodecModel
 from antiphon.nn.conv import Conv1d, ConvTranspose1d
 from antiphon.training.codebooks import CodebookUpkeep
+from antiphon.training.discriminator import Adversary, AdversarySettings
 from antiphon.training.objective import Batch, Losses
 from antiphon.training.processes import Processes
 
@@ -51,7 +52,10 @@ class CodecObjective:
         model: an EnCodec that takes clips whole and keeps their level. weights: of the losses.
         only_decoder: encoder and codebooks stay as they are, so that codes made before stay what they were.
         quantise_from: the step from which codebooks are used, placed by the latents before it, which pass as they are.
-        processes: whose latents the codebooks stand for.
+        processes: whose latents the codebooks stand for. adversary: learns against the codec; none by default.
+
+    Raises:
+        ConfigError: another codec, or an adversary with several processes.
     """
 
     def __init__(
@@ -62,7 +66,10 @@ class CodecObjective:
         quantise_from: int = 0,
         only_decoder: bool = False,
         processes: Processes | None = None,
+        adversary: AdversarySettings | None = None,
     ) -> None:
+        if adversary is not None and processes is not None and processes.count > 1:
+            raise ConfigError(f"an adversary with {processes.count} processes", expected="one process")
         if model.config.chunk_length_s is not None or model.config.normalize:
             raise ConfigError("a codec with segments or normalised levels", expected="one that takes clips whole")
         self.model: nn.Module = model
@@ -75,6 +82,7 @@ class CodecObjective:
         self.upkeep = CodebookUpkeep(model.codec.quantizer, processes=processes)
         # half the windows for half the cost: each sample is still seen
         self.spectra = MultiScaleMel(model.config.sampling_rate, overlap=2)
+        self.adversary = None if adversary is None else Adversary(adversary)
         self._step = 0
         self._placed = only_decoder
         self._recent = torch.zeros(0, model.config.hidden_size)
@@ -108,6 +116,10 @@ class CodecObjective:
         each["commitment"] = commitment.view(rows, -1).mean(dim=1)
         each["spread"] = (latents.pow(2).mean(dim=(1, 2)) - 1).pow(2)
         total = sum(getattr(self.loss_weights, name) * value.sum() for name, value in each.items())
+        if self.adversary is not None and self._step >= self.adversary.settings.start and torch.is_grad_enabled():
+            against = self.adversary.losses(sound.flatten(0, 1), rebuilt.flatten(0, 1))
+            total = total + sum(getattr(self.adversary.settings, n) * value.sum() for n, value in against.items())
+            each |= against | {"discriminator": self.adversary.watch(sound.flatten(0, 1), rebuilt.flatten(0, 1))}
         parts = {name: value.detach().sum() for name, value in each.items()}
         with torch.no_grad():
             parts["mel_db"] = 20 * parts["log_mel"]
@@ -147,17 +159,25 @@ class CodecObjective:
         """The codebooks follow, or are placed for the next step."""
         if not self.only_decoder:
             self.upkeep.follow()
+        if self.adversary is not None:
+            self.adversary.learn()
         self._step = step + 1
         if not self._placed and self._step >= self.quantise_from:
             self._place()
 
     def extra_state(self) -> dict[str, Tensor]:
-        """The step, and whether the codebooks have been placed, or the latents by which they will be."""
-        return {"step": torch.tensor(self._step), "placed": torch.tensor(self._placed), "recent": self._recent}
+        """The step, whether codebooks have been placed, or the latents by which they will be; the adversary."""
+        state = {"step": torch.tensor(self._step), "placed": torch.tensor(self._placed), "recent": self._recent}
+        if self.adversary is not None:
+            state |= {f"adversary.{name}": tensor for name, tensor in self.adversary.state().items()}
+        return state
 
     def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes them back."""
+        """Takes them back; an adversary that the run has not met yet begins anew."""
         self._step, self._placed, self._recent = int(state["step"]), bool(state["placed"]), state["recent"]
+        own = {key.removeprefix("adversary."): one for key, one in state.items() if key.startswith("adversary.")}
+        if self.adversary is not None and (own or self._step > self.adversary.settings.start):
+            self.adversary.load_state(own)
 
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
         """Writes the codec."""
