@@ -179,6 +179,10 @@ class CodecObjective:
         if self.adversary is not None and (own or self._step > self.adversary.settings.start):
             self.adversary.load_state(own)
 
+    def is_whole(self) -> bool:
+        """Not before the codebooks are in use: without them the losses are lower, and the codec is none."""
+        return self._placed
+
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
         """Writes the codec."""
         save_with(self.model, folder, tensors)

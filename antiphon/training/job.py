@@ -23,6 +23,7 @@ from antiphon.training.coded_format import is_coded
 from antiphon.training.coded_music import CodedMusic
 from antiphon.training.coder import Coder
 from antiphon.training.curves import draw_curves
+from antiphon.training.discriminator import AdversarySettings
 from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import Inspected, inspect
 from antiphon.training.job_file import DataSection, JobFile
@@ -105,6 +106,7 @@ class Job:
             quantise_from=file.codec.quantise_from,
             only_decoder=file.codec.only_decoder,
             processes=self.processes,
+            adversary=None if file.codec.adversary_from is None else AdversarySettings(start=file.codec.adversary_from),
         )
         train, held_out = self._inspected(channels=codec.config.audio_channels)
 
@@ -138,8 +140,6 @@ class Job:
                     "target_modules": list(file.lora.targets),
                 }
             )
-        if file.run.checkpoint_layers:
-            model.decoder.gradient_checkpointing_enable()
         objective = MusicObjective(
             model,
             train_text_encoder=file.model.train_text_encoder,

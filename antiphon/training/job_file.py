@@ -96,7 +96,8 @@ class CodecSection:
 
     Attributes:
         log_mel, mel, waveform, commitment, spread: as in ``CodecLossWeights``. quantise_from: a step.
-        only_decoder: encoder and codebooks of a checkpoint stay as they are.
+        only_decoder: encoder and codebooks of a checkpoint stay as they are. adversary_from: the step from which a
+            discriminator takes part; never unless told.
     """
 
     log_mel: float = 2.0
@@ -106,6 +107,7 @@ class CodecSection:
     spread: float = 0.02
     quantise_from: int = 0
     only_decoder: bool = False
+    adversary_from: int | None = None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,10 @@ class MusicObjective:
                 f"a state of training with {sorted(state)[:5]}", expected="none beside the weights of a music model"
             )
 
+    def is_whole(self) -> bool:
+        """From the start."""
+        return True
+
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
         """Writes a checkpoint of the whole model, codec included, and the processor; of adapters, the active one alone.
 

@@ -301,7 +301,7 @@ class Trainer:
             started = time.monotonic()
             figures = self.measure(self.held_out)
             self._tell(record, "held_out", figures, 0.0)
-            if self._watched(figures) < self.best:
+            if self._watched(figures) < self.best and self.objective.is_whole():
                 self.best = figures[settings.watch]
                 self._write_checkpoint("best")
             self._since += time.monotonic() - started

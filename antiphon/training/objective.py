@@ -64,6 +64,9 @@ class Objective(Protocol):
     def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
         """Takes back what ``extra_state`` gave."""
 
+    def is_whole(self) -> bool:
+        """Whether what is trained is already what will be used, so that its weights may be the best of the run."""
+
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
         """Writes a checkpoint that opens as any other does.
 

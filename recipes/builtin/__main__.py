@@ -14,7 +14,6 @@ from recipes.builtin.beginnings import begin_melody, begin_musicgen, texts_of
 from recipes.builtin.coding import code_pieces
 from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
-from recipes.builtin.settling import settle_codebooks
 
 _CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 6000
 
@@ -25,11 +24,6 @@ def sounds(runs: Path, workers: int) -> None:
     render_sounds(runs / "held-out-sounds", range(_HELD_OUT_PIECES), held_out=True)
 
 
-def settle(runs: Path, workers: int) -> None:
-    """The codec's codewords among many latents; from here on codes mean what they mean."""
-    settle_codebooks(runs / "codec" / "best", runs / "sounds", runs / "settled")
-
-
 def pieces(runs: Path, workers: int) -> None:
     """What the language models learn from."""
     render_shards(runs / "pieces", _PIECES, workers=workers)
@@ -37,13 +31,13 @@ def pieces(runs: Path, workers: int) -> None:
 
 def codes(runs: Path, workers: int) -> None:
     """The same as codes."""
-    codec = EncodecModel.from_pretrained(runs / "settled", dtype=torch.float32)
+    codec = EncodecModel.from_pretrained(runs / "codec" / "best", dtype=torch.float32)
     code_pieces(runs / "pieces", runs / "codes", codec)
 
 
 def begin(runs: Path, workers: int) -> None:
     """A MusicGen that knows nothing, with the codec."""
-    codec = EncodecModel.from_pretrained(runs / "settled", dtype=torch.float32)
+    codec = EncodecModel.from_pretrained(runs / "codec" / "best", dtype=torch.float32)
     begin_musicgen(runs / "musicgen-begin", codec, texts_of(runs / "pieces"))
 
 
@@ -54,7 +48,6 @@ def begin_following(runs: Path, workers: int) -> None:
 
 STAGES: dict[str, Callable[[Path, int], None]] = {
     "sounds": sounds,
-    "settle": settle,
     "pieces": pieces,
     "codes": codes,
     "begin": begin,

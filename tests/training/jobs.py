@@ -78,6 +78,9 @@ class LineObjective:
     def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
         self.seen = int(state["seen"])
 
+    def is_whole(self) -> bool:
+        return True
+
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         held = dict(self.model.named_parameters()) if tensors is None else tensors

@@ -104,3 +104,20 @@ def test_the_ratio_of_sound_to_noise_is_the_textbooks() -> None:
 def test_a_codec_of_segments_or_levels_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="takes clips whole"):
         CodecObjective(codec(**fields))
+
+
+def test_a_codec_without_its_codebooks_is_never_the_best_of_a_run(tmp_path: Path) -> None:
+    objective = CodecObjective(codec(), quantise_from=3)
+    assert not objective.is_whole()
+    run = Trainer(
+        objective,
+        Tones(),
+        RunSettings(steps=4, batch=2, held_out_every=1, held_out_batches=1, watch="mel_db", warmup_steps=0),
+        tmp_path,
+        held_out=Tones(),
+    )
+    run.run(until=2)
+    assert not (tmp_path / "best").exists()
+    run.run()
+    assert objective.is_whole()
+    assert (tmp_path / "best" / "model.safetensors").exists()
