@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from antiphon.checkpoints.built_in import built_in
 from antiphon.checkpoints.json_files import CONFIG_NAME
 from antiphon.errors import CheckpointError, ParamError, ParamTypeError
 
@@ -29,13 +30,13 @@ def locate(
     patterns: Sequence[str] | str | None = None,
     force_download: bool = False,
 ) -> Path:
-    """The folder of a checkpoint: a local folder itself, or a Hub repository, downloaded into the usual cache.
+    """The folder of a checkpoint: a local folder itself, a built-in one, or a Hub repository in the usual cache.
 
     The environment variables of the Hub (``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``, ``HF_ENDPOINT`` ...) hold. A
     snapshot found offline may lack files: whoever reads them says which.
 
     Args:
-        name_or_path: a folder, or ``namespace/name``, or ``namespace/name@revision``.
+        name_or_path: a folder, ``namespace/name`` or ``namespace/name@revision``; what is built in needs no network.
         revision: branch, tag or commit; not together with ``@revision``. Local folders have none.
         token: for private and gated repositories; ``None`` takes the stored one, ``False`` sends none.
         cache_dir: instead of the usual cache.
@@ -53,6 +54,9 @@ def locate(
     local = os.path.expanduser(name)
     if os.path.isdir(local):
         return _inside(Path(local), inner)
+    own = built_in(name)
+    if own is not None:
+        return _inside(own, inner)
     repo_id, revision = _repo_and_revision(name, revision, is_path=not isinstance(name_or_path, str))
     allowed = [patterns] if isinstance(patterns, str) else list(patterns) if patterns is not None else None
     if inner:

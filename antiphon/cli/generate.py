@@ -95,7 +95,7 @@ def generate(
     _check_pipe(output, texts, n=n, plain=plain)
     check_settings(settings, texts, seed)
     commission = Commission(
-        model=model_name(model),
+        model=model_name(model, melody=melody is not None),
         dtype=dtype,
         device=device,
         quantize=quantize,

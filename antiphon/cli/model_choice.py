@@ -8,22 +8,33 @@ from typing import Any
 
 import typer
 
+from antiphon.checkpoints.built_in import MELODY, MUSIC, built_in
+from antiphon.cli.terminal import say
+
 MODEL_VARIABLE = "ANTIPHON_MODEL"
+BIGGER = "a name on the Hub such as facebook/musicgen-small (its weights are CC-BY-NC-4.0)."
 
 
-def model_name(model: str | None) -> str:
-    """The model that was named, or the one in the variable.
+def model_name(model: str | None, *, melody: bool = False) -> str:
+    """The model that was named, else the one in the variable, else the built-in one.
+
+    Args:
+        melody: the one that follows melodies.
 
     Raises:
-        BadParameter: neither is there.
+        BadParameter: none of them is there.
     """
     name = model or os.environ.get(MODEL_VARIABLE)
-    if not name:
+    if name:
+        return name
+    own = MELODY if melody else MUSIC
+    if built_in(own) is None:
         raise typer.BadParameter(
-            f"no model was named and none is built in yet. Pass --model or set {MODEL_VARIABLE}: a folder, or a name "
-            "on the Hub such as facebook/musicgen-small (its weights are CC-BY-NC-4.0)."
+            f"no model was named and none came with this installation. Pass --model or set {MODEL_VARIABLE}: a folder, "
+            f"or {BIGGER}"
         )
-    return name
+    say(f"model: the small built-in one, {own}; for better music name a bigger one with --model, {BIGGER}")
+    return own
 
 
 def load_composer(

@@ -10,6 +10,7 @@ import torch
 
 from antiphon.checkpoints import hub
 from antiphon.checkpoints.audiocraft_folder import Elsewhere
+from antiphon.checkpoints.built_in import MUSIC
 from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import ConfigError, ParamTypeError
 from antiphon.models import registry
@@ -26,7 +27,7 @@ _COMPOSED_BY = registry.model_types(registry.MUSIC)
 
 
 def load(
-    name_or_dir: str | os.PathLike[str],
+    name_or_dir: str | os.PathLike[str] = MUSIC,
     *,
     dtype: Any = None,
     device: Any = None,
@@ -44,7 +45,8 @@ def load(
     """The task object of a checkpoint; today a ``Composer``, for MusicGen and MusicGen Melody.
 
     Args:
-        name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``).
+        name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``); unless told
+            the small model that comes with the package (for melodies it has ``antiphon/musicgen-melody-mini``).
         dtype: of the weights; as they are stored (``"auto"``) unless told, but float32 for half precision on a CPU.
         device: ``"cpu"``, ``"cuda"``, ``"auto"``, ..; CUDA where there is one unless told.
         quantize: ``"int8"`` or ``"int4"`` for linear layers in so many bits; a checkpoint written so needs no word.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from antiphon.checkpoints import built_in
 from antiphon.checkpoints.hub import locate
 from antiphon.errors import CheckpointError, ParamError, ParamTypeError
 
@@ -53,6 +54,16 @@ def test_a_relative_folder_wins_over_a_repository_of_that_name(tmp_path: Path, m
     (tmp_path / "facebook" / "musicgen-small").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert locate("facebook/musicgen-small") == Path("facebook/musicgen-small")
+
+
+def test_a_built_in_checkpoint_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(built_in, "_PLACE", tmp_path)
+    (tmp_path / "musicgen-mini" / "inner").mkdir(parents=True)
+    with pytest.raises(CheckpointError):  # an installation without its weights asks the Hub, which is switched off
+        locate("antiphon/musicgen-mini")
+    (tmp_path / "musicgen-mini" / "config.json").write_text("{}")
+    assert locate("antiphon/musicgen-mini") == tmp_path / "musicgen-mini"
+    assert locate("antiphon/musicgen-mini", subfolder="inner") == tmp_path / "musicgen-mini" / "inner"
 
 
 def test_a_cached_repository_is_found_by_branch_tag_and_commit(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from antiphon import Audio, LoraConfig, MusicgenForConditionalGeneration
+from antiphon import Audio, LoraConfig, MusicgenForConditionalGeneration, load
+from antiphon.checkpoints import built_in
 from antiphon.cli import progress
 from antiphon.cli.app import run
 
@@ -88,12 +89,34 @@ def test_an_option_for_the_model_wins_over_the_variable(checkpoint: Path, capsys
     assert "nowhere/at-all" in capsys.readouterr().err
 
 
-def test_without_a_model_one_line_says_how_to_name_one(capsys: Any, monkeypatch: Any) -> None:
+def test_without_a_model_one_line_says_how_to_name_one(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.delenv("ANTIPHON_MODEL")
+    monkeypatch.setattr(built_in, "_PLACE", tmp_path)  # an installation without weights
     assert run(["generate", "a"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert all(word in told for word in ("--model", "ANTIPHON_MODEL", "facebook/musicgen-small"))
+
+
+def test_the_built_in_model_is_used_where_none_is_named_and_says_so(
+    checkpoint: Path, melody_checkpoint: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.delenv("ANTIPHON_MODEL")
+    monkeypatch.setattr(built_in, "_PLACE", tmp_path)
+    for name, folder in (("musicgen-mini", checkpoint), ("musicgen-melody-mini", melody_checkpoint)):
+        (tmp_path / name).symlink_to(folder)
+    out = tmp_path / "a.wav"
+    assert run(["generate", "a", "--seconds", "0.1", "--seed", "1", "--device", "cpu", "-o", str(out)]) == 0
+    told = capsys.readouterr().err
+    assert "antiphon/musicgen-mini" in told
+    assert "facebook/musicgen-small" in told
+    want = load(checkpoint, device="cpu")("a", seconds=0.1, seed=1)
+    np.testing.assert_allclose(Audio.load(out).samples, want.samples, atol=2**-15)
+    assert Audio.load(out).model == "antiphon/musicgen-mini"
+    led = tmp_path / "b.wav"
+    command = ["generate", "a", "--melody", str(out), "--seconds", "0.1", "--seed", "1", "--device", "cpu"]
+    assert run([*command, "-o", str(led)]) == 0
+    assert "antiphon/musicgen-melody-mini" in capsys.readouterr().err
 
 
 def test_the_bar_shows_seconds_and_the_real_time_factor(monkeypatch: Any, capsys: Any) -> None:
