@@ -27,9 +27,9 @@ from antiphon.training.text_vocabulary import text_vocabulary
 
 _PIECES = 1024
 _WIDTH, _LAYERS, _HEADS = 256, 8, 4
-# a little over eight seconds, the length of what is learnt
-_CHROMA_FRAMES = 64
-_MAX_S = 30
+# the length of the pieces that are learnt from, and its frames of chroma
+_LEARNT_S = 12
+_CHROMA_FRAMES = _LEARNT_S * 32000 // 4096 + 1
 
 
 def texts_of(pieces: Path) -> list[str]:
@@ -81,7 +81,7 @@ def begin_melody(folder: Path, musicgen: Path) -> None:
     _settle(model)
     model.save_pretrained(folder)
     tokenizer = T5Tokenizer.from_pretrained(musicgen)
-    features = MusicgenMelodyFeatureExtractor(chunk_length=_CHROMA_FRAMES * 4096 // 32000)
+    features = MusicgenMelodyFeatureExtractor(chunk_length=_LEARNT_S)
     MusicgenMelodyProcessor(features, tokenizer).save_pretrained(folder)
 
 
@@ -107,7 +107,7 @@ def _settle(model: Any) -> None:
         do_sample=True,
         guidance_scale=3.0,
         top_k=250,
-        max_length=_MAX_S * 50 + 3,
+        max_length=_LEARNT_S * 50 + 3,
         pad_token_id=size,
         bos_token_id=size,
     )
