@@ -101,8 +101,7 @@ class Commission:
             pieces=len(texts) * settings.get("n", 1),
             seconds=settings["seconds"],
             wanted=self.progress,
-            window_s=settings["window_seconds"],
-            stride_s=settings["stride_seconds"],
+            spans_s=composer.spans_s(settings),
         ) as on_progress:
             try:
                 pieces = composer.compose(texts, on_progress=on_progress, stop_when=stop, **settings)
@@ -204,10 +203,10 @@ def check_settings(settings: dict[str, Any], prompts: Sequence[str], seed: int |
             checked_prompts(list(prompts))
         checked = Settings(**settings)
         checked_seed(seed, checked)
-        if not checked.stride_seconds < checked.window_seconds:
+        window, stride = checked.window_seconds, checked.stride_seconds
+        if window is not None and stride is not None and not stride < window:
             raise ParamError(
-                f"stride_seconds={checked.stride_seconds:g} and window_seconds={checked.window_seconds:g}",
-                expected="a stride shorter than the window",
+                f"stride_seconds={stride:g} and window_seconds={window:g}", expected="a stride shorter than the window"
             )
     except AntiphonError as error:
         raise typer.BadParameter(str(error)) from error

@@ -58,8 +58,12 @@ def generate(
     temperature: Annotated[float, typer.Option(help="Chance: 0 none, 1 the model's own.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Choose among the k likeliest; 0 is off.")] = 250,
     top_p: Annotated[float, typer.Option(help="Choose among the likeliest with this share; 0 is off.")] = 0.0,
-    window: Annotated[float, typer.Option(help="Seconds that the model sees at once.")] = 30.0,
-    stride: Annotated[float, typer.Option(help="Seconds by which the window moves on in longer pieces.")] = 18.0,
+    window: Annotated[
+        float | None, typer.Option(help="Seconds that the model sees at once; what it was trained on unless told.")
+    ] = None,
+    stride: Annotated[
+        float | None, typer.Option(help="Seconds by which the window moves on in longer pieces; 3/5 of it unless told.")
+    ] = None,
     n: Annotated[int, typer.Option("--n", help="Variations of each prompt.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best unless told.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16; as stored unless told.")] = None,
@@ -88,7 +92,13 @@ def generate(
     antiphon generate "the same as a string quartet" --melody hum.wav --picture -o quartet.wav
     """
     texts = _texts(prompts or [], wordless=melody is not None and prompt_file is None)
-    settings = {"seconds": seconds, "guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    settings: dict[str, Any] = {
+        "seconds": seconds,
+        "guidance": guidance,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+    }
     settings |= {"window_seconds": window, "stride_seconds": stride, "n": n}
     _check_ways(texts, prompt_file, resume=resume, n=n, idle=separate and melody is None)
     plain = loudness == "none" and (format or "wav").lower() == "wav" and not (as_json or picture)

@@ -54,8 +54,7 @@ def compose_to_pipe(commission: Commission, prompt: str, seed: int | None) -> No
             pieces=1,
             seconds=settings["seconds"],
             wanted=commission.progress,
-            window_s=settings["window_seconds"],
-            stride_s=settings["stride_seconds"],
+            spans_s=composer.spans_s(settings),
         ) as on_progress,
     ):
         chunks = composer.stream(

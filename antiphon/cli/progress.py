@@ -17,12 +17,13 @@ OnProgress = Callable[[float, float], None]
 
 @contextmanager
 def progress_bar(
-    title: str, *, pieces: int, seconds: float, wanted: bool, window_s: float = 30.0, stride_s: float = 18.0
+    title: str, *, pieces: int, seconds: float, wanted: bool, spans_s: tuple[float, float] = (30.0, 18.0)
 ) -> Iterator[OnProgress | None]:
     """Yields what ``compose`` calls with its progress; ``None`` where nobody watches stderr or it is not wanted.
 
     The real-time factor is seconds of computing a second of sound, all ``pieces`` counted: below 1 is faster than the
-    sound plays. Pieces longer than a window show the number of the window that slides over them.
+    sound plays. Pieces longer than a window, the first of ``spans_s``, show the number of the window that slides over
+    them, each the second of ``spans_s`` behind the one before.
     """
     if not (wanted and is_live(sys.stderr)):
         yield None
@@ -42,13 +43,13 @@ def progress_bar(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0, state="")
         started = time.monotonic()
-        windows = _windows(seconds, window_s, stride_s)
+        windows = _windows(seconds, *spans_s)
 
         def tell(fraction: float, done_s: float) -> None:
             factor = (time.monotonic() - started) / max(done_s * pieces, 1e-9)
             state = f"{done_s:.1f}/{seconds:.1f} s, {factor:.2f}x real time"
             if windows > 1:
-                state += f", window {_windows(done_s, window_s, stride_s)}/{windows}"
+                state += f", window {_windows(done_s, *spans_s)}/{windows}"
             bar.update(task, completed=fraction, state=state)
 
         yield tell

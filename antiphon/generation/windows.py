@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from antiphon.errors import ParamError
 
-_SHARE = 0.6  # of a window that the next one moves on by, where nobody says: 18 of 30 seconds
+STRIDE_SHARE = 0.6  # of a window that the next one moves on by, where nobody says: 18 of 30 seconds
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class SlidingWindow:
                     f"stride_seconds={stride_s} without window_seconds", fix="Pass both, such as 18 and 30"
                 )
             return None
-        stride_s = window_s * _SHARE if stride_s is None else stride_s
+        stride_s = window_s * STRIDE_SHARE if stride_s is None else stride_s
         return cls(round(window_s * frame_rate_hz), round(stride_s * frame_rate_hz))
 
     def windows(self, held: int, total: int) -> Iterator[Window]:

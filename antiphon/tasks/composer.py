@@ -17,6 +17,7 @@ from antiphon.tasks.continuation import Clip
 from antiphon.tasks.following import agreement_of
 from antiphon.tasks.melody import features_of, in_one_window
 from antiphon.tasks.request import Asked, Batch, Format, OnProgress, Request, StopWhen
+from antiphon.tasks.settings import Settings
 
 
 class Composer:
@@ -57,6 +58,11 @@ class Composer:
         """As ``compose``."""
         return self.compose(prompt, **kwargs)
 
+    def spans_s(self, asked: Mapping[str, Any]) -> tuple[float, float]:
+        """The seconds of a window, and between the beginnings of two, in ``compose`` with these settings."""
+        given = {name: asked[name] for name in ("window_seconds", "stride_seconds") if name in asked}
+        return self.form.spans_s(Settings(**given))
+
     def compose(
         self,
         prompt: str | Sequence[str | None] | None = None,
@@ -71,8 +77,8 @@ class Composer:
         temperature: float = 1.0,
         top_k: int = 250,
         top_p: float = 0.0,
-        window_seconds: float = 30.0,
-        stride_seconds: float = 18.0,
+        window_seconds: float | None = None,
+        stride_seconds: float | None = None,
         n: int = 1,
         on_progress: OnProgress | None = None,
         stop_when: StopWhen | None = None,
@@ -95,8 +101,9 @@ class Composer:
             sampling_rate: of arrays, in Hz.
             guidance: how strictly text and melody are followed; at 1 and less a step computes half as much.
             temperature, top_k, top_p: shape the chance; both cuts apply, ``top_k=0`` and ``top_p=0`` are off.
-            window_seconds: the model sees so much at once; the published ones were trained on 30 s. A longer piece is
-                made in windows, each ``stride_seconds`` behind the one before.
+            window_seconds: the model sees so much at once; unless told what it was trained on, 30 s of the published
+                ones. A longer piece is made in windows, each ``stride_seconds`` (unless told three fifths of the
+                window) behind the one before.
             n: variations of each prompt, each with a seed of its own.
             on_progress: called with the fraction of the work and the seconds of sound that are done.
             stop_when: asked between steps; where it answers true, every piece ends and what is whole is given, shorter

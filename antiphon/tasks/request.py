@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack, cast
 
 from antiphon.errors import ParamError, ParamTypeError, unknown_argument
 from antiphon.generation.delays import DelayPattern
 from antiphon.generation.philox import item_seeds
-from antiphon.generation.windows import SlidingWindow, Window
+from antiphon.generation.windows import STRIDE_SHARE, SlidingWindow, Window
 from antiphon.tasks.continuation import Clip, clips_of
 from antiphon.tasks.melody import Tune, tunes_of
 from antiphon.tasks.recordings import check_rate_is_needed
@@ -34,16 +34,16 @@ class Asked(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
-    window_seconds: float
-    stride_seconds: float
+    window_seconds: float | None
+    stride_seconds: float | None
     n: int
     greedy: bool
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a model makes: Hz, channels, samples of a frame, its streams' delays, and the seconds of a melody that it
-    sees at once, 0 where it follows none.
+    """What a model makes: Hz, channels, samples of a frame, its streams' delays, the seconds of a melody that it sees
+    at once, 0 where it follows none, and the seconds of music that it was trained on.
     """
 
     sampling_rate: int
@@ -51,6 +51,7 @@ class Format:
     hop_samples: int
     pattern: DelayPattern
     melody_s: float
+    window_s: float = 30.0
 
     @classmethod
     def of(cls, model: Any, processor: Any) -> Format:
@@ -63,6 +64,7 @@ class Format:
             hop_samples=codec.hop_length,
             pattern=DelayPattern.for_codebooks(decoder.num_codebooks, decoder.audio_channels),
             melody_s=float(processor.feature_extractor.chunk_length) if follows else 0.0,
+            window_s=model.generation_config.window_seconds or cls.window_s,  # the published ones do not say theirs
         )
 
     @property
@@ -76,8 +78,14 @@ class Format:
         """
         asked = -(-round(settings.seconds * self.sampling_rate) // self.hop_samples)
         total = max(asked, self.pattern.max_delay, held_frames + 1)
-        sliding = SlidingWindow.of_seconds(settings.window_seconds, settings.stride_seconds, self.frame_rate_hz)
+        sliding = SlidingWindow.of_seconds(*self.spans_s(settings), self.frame_rate_hz)
         return [] if sliding is None else list(sliding.windows(held_frames, total))
+
+    def spans_s(self, settings: Settings) -> tuple[float, float]:
+        """The seconds of a window, and between the beginnings of two: as asked, or what the model was trained on."""
+        window, stride = settings.window_seconds, settings.stride_seconds
+        window = self.window_s if window is None else window
+        return window, STRIDE_SHARE * window if stride is None else stride
 
 
 @dataclass
@@ -130,7 +138,9 @@ class Request:
         self.form = form
         self.texts = checked_prompts(prompt)
         given_settings = {name: value for name, value in asked.items() if name in SETTINGS}
-        self.settings = Settings(**cast(dict[str, Any], given_settings))
+        settings = Settings(**cast(dict[str, Any], given_settings))
+        window_s, stride_s = form.spans_s(settings)
+        self.settings = replace(settings, window_seconds=window_s, stride_seconds=stride_s)
         self.stopped = False
         self.several = isinstance(prompt, (list, tuple)) or self.settings.n > 1
         seed = checked_seed(asked.get("seed"), self.settings)

@@ -34,7 +34,8 @@ class Settings:
         seconds: length of a piece, above 0, at most ``MOST_SECONDS``.
         guidance: how strictly the prompt is followed; 1 and less: not enforced.
         temperature: 0 (always the likeliest) or more. top_k: 0 (off) or more. top_p: 0 to 1, both off.
-        window_seconds, stride_seconds: of a long piece, what the model sees at once, and how far the windows lie apart.
+        window_seconds, stride_seconds: of a long piece, what the model sees at once, and how far the windows lie apart;
+            ``None``: what the model was trained on, and three fifths of the window.
         n: variations of each prompt. greedy: always the likeliest, no chance involved.
 
     Raises:
@@ -46,15 +47,16 @@ class Settings:
     temperature: float = 1.0
     top_k: int = 250
     top_p: float = 0.0
-    window_seconds: float = 30.0
-    stride_seconds: float = 18.0
+    window_seconds: float | None = None
+    stride_seconds: float | None = None
     n: int = 1
     greedy: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seconds", _checked_seconds(self.seconds))
         for name, field in _FIELDS.items():
-            object.__setattr__(self, name, HONOURED[field](name, getattr(self, name)))
+            if getattr(self, name) is not None or name not in ("window_seconds", "stride_seconds"):
+                object.__setattr__(self, name, HONOURED[field](name, getattr(self, name)))
         if isinstance(self.n, bool) or not isinstance(self.n, numbers.Integral) or not 1 <= self.n <= _MOST_VARIATIONS:
             raise ParamError(f"n={_short(self.n)}", expected=f"a whole number from 1 to {_MOST_VARIATIONS}")
         if not isinstance(self.greedy, bool):
