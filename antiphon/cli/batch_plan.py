@@ -82,7 +82,9 @@ def is_made(piece: Planned, model: str) -> bool:
     wanted = (piece.row.prompt[:_PROMPT_CHARACTERS], piece.row.seed, model)
     if (made[0][:_PROMPT_CHARACTERS], *made[1:]) != wanted:
         return False
-    return all(parameters.get(name, value) == value for name, value in piece.row.settings.items())
+    # what a row leaves to the model is whatever the model chose
+    asked = {name: value for name, value in piece.row.settings.items() if value is not None}
+    return all(parameters.get(name, value) == value for name, value in asked.items())
 
 
 def _asked(row: Row) -> dict[str, Any]:
