@@ -26,9 +26,9 @@ from antiphon.text.t5_tokenizer import T5Tokenizer
 from antiphon.training.text_vocabulary import text_vocabulary
 
 _PIECES = 1024
-_WIDTH, _LAYERS, _HEADS = 256, 8, 4
-# Positions are sines of height 1. Beside them codes of the usual 0.02 are not seen, and nothing is learnt for hundreds of
-# steps; the sum of four of these is as high as a sine.
+_WIDTH, _LAYERS, _HEADS = 256, 6, 4
+# Positions are sines of height 1, beside which codes of the usual 0.02 are hardly seen at first; four of these together
+# are as high as a sine.
 _EMBEDDING_STD = 0.35
 # the length of the pieces that are learnt from, and its frames of chroma
 _LEARNT_S = 12
