@@ -24,6 +24,11 @@ def sounds(runs: Path, workers: int) -> None:
     render_sounds(runs / "held-out-sounds", range(_HELD_OUT_PIECES), held_out=True)
 
 
+def freeze(runs: Path, workers: int) -> None:
+    """The codec in 16 bits, as it is handed out: from here on codes mean what they mean."""
+    EncodecModel.from_pretrained(runs / "codec" / "best", dtype=torch.float16).save_pretrained(runs / "codec-frozen")
+
+
 def pieces(runs: Path, workers: int) -> None:
     """What the language models learn from."""
     render_shards(runs / "pieces", _PIECES, workers=workers)
@@ -31,13 +36,13 @@ def pieces(runs: Path, workers: int) -> None:
 
 def codes(runs: Path, workers: int) -> None:
     """The same as codes."""
-    codec = EncodecModel.from_pretrained(runs / "codec" / "best", dtype=torch.float32)
+    codec = EncodecModel.from_pretrained(runs / "codec-frozen", dtype=torch.float32)
     code_pieces(runs / "pieces", runs / "codes", codec)
 
 
 def begin(runs: Path, workers: int) -> None:
     """A MusicGen that knows nothing, with the codec."""
-    codec = EncodecModel.from_pretrained(runs / "codec" / "best", dtype=torch.float32)
+    codec = EncodecModel.from_pretrained(runs / "codec-frozen", dtype=torch.float32)
     begin_musicgen(runs / "musicgen-begin", codec, texts_of(runs / "pieces"))
 
 
@@ -48,6 +53,7 @@ def begin_following(runs: Path, workers: int) -> None:
 
 STAGES: dict[str, Callable[[Path, int], None]] = {
     "sounds": sounds,
+    "freeze": freeze,
     "pieces": pieces,
     "codes": codes,
     "begin": begin,
