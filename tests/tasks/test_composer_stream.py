@@ -105,7 +105,7 @@ def test_a_stop_ends_a_stream(compose: Any) -> None:
         ({"chunk_seconds": 0}, ParamError, "chunk_seconds"),
         ({"window_seconds": 1.0, "stride_seconds": 1.0}, ParamError, "stride"),
         ({"window_seconds": float("nan")}, ParamError, "window_seconds"),
-        ({"window_seconds": None}, ParamError, "window_seconds"),
+        ({"window_seconds": "long"}, ParamError, "window_seconds"),
         ({"stop_when": 5}, ParamTypeError, "stop_when"),
         ({"secnds": 5}, ParamTypeError, "Did you mean 'seconds'"),
         ({"continue_from": b"x"}, AudioError, "sound"),
