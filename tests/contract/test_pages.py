@@ -177,9 +177,10 @@ def test_the_table_of_models_says_what_info_says(
 
 def test_the_table_of_knobs_has_every_setting_with_its_default() -> None:
     rows = re.findall(r"^\| \[`(\w+)`\]\(\S+\) \| (\S+) \|", KNOBS, flags=re.MULTILINE)
-    told = {name: {"off": False, "model's": None}[value] if value[0].isalpha() else float(value) for name, value in rows}
+    told, words = dict(rows), {"off": False, "model's": None}
     for field in fields(Settings):
-        assert field.default == told[field.name], field.name
+        value = told[field.name]
+        assert field.default == (words[value] if value in words else float(value)), field.name
 
 
 def test_every_picture_is_shown_once_with_a_description_and_they_stay_small() -> None:
