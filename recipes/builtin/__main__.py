@@ -36,14 +36,17 @@ def pieces(runs: Path, workers: int) -> None:
 
 def codes(runs: Path, workers: int) -> None:
     """The same as codes."""
-    codec = EncodecModel.from_pretrained(runs / "codec-frozen", dtype=torch.float32)
-    code_pieces(runs / "pieces", runs / "codes", codec)
+    code_pieces(runs / "pieces", runs / "codes", _codec(runs))
 
 
 def begin(runs: Path, workers: int) -> None:
     """A MusicGen that knows nothing, with the codec."""
-    codec = EncodecModel.from_pretrained(runs / "codec-frozen", dtype=torch.float32)
-    begin_musicgen(runs / "musicgen-begin", codec, texts_of(runs / "pieces"))
+    begin_musicgen(runs / "musicgen-begin", _codec(runs), texts_of(runs / "pieces"))
+
+
+def _codec(runs: Path) -> EncodecModel:
+    """The frozen codec, in the numbers that it is handed out in."""
+    return EncodecModel.from_pretrained(runs / "codec-frozen", dtype=torch.float32)
 
 
 def begin_following(runs: Path, workers: int) -> None:
