@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from antiphon.errors import CheckpointError, ConfigError
+from antiphon.training.run_state import all_tensors
 from antiphon.training.sharding import divided_like, piece
 
 
@@ -29,13 +31,11 @@ class WeightAverage:
             raise ConfigError(f"the decay of the average is {decay}", expected="0 to less than 1")
         self.decay = decay
         self.updates = 0
-        self.tensors = {name: tensor.detach().float().clone() for name, tensor in self._of(model).items()}
+        self.tensors = {name: tensor.float().clone() for name, tensor in self._of(model).items()}
 
     @staticmethod
     def _of(model: nn.Module) -> dict[str, Tensor]:
-        trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
-        buffers = {name: tensor for name, tensor in model.named_buffers() if tensor.is_floating_point()}
-        return {**trained, **buffers}
+        return {name: tensor for name, tensor in all_tensors(model).items() if tensor.is_floating_point()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -61,3 +61,25 @@ class WeightAverage:
         for name, tensor in self.tensors.items():
             tensor.copy_(divided_like(tensors[name], tensor))
         self.updates = updates
+
+
+@contextmanager
+def holding(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with other values in some of its tensors, for as long as the block lasts.
+
+    Raises:
+        CheckpointError: they are of another model.
+    """
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if odd := sorted(tensors.keys() - own.keys()):
+        raise CheckpointError(f"tensors {odd[:5]} that the model has not", expected="tensors of the same model")
+    kept = {name: own[name].detach().clone() for name in tensors}
+    try:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own[name].copy_(tensor)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                own[name].copy_(tensor)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,15 @@ from antiphon.audio.mel import FLOOR, MultiScaleMel, mel_distance_db
 from antiphon.errors import ConfigError
 from antiphon.models.encodec import EncodecModel
 from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.training.average import holding
 from antiphon.training.codebooks import CodebookUpkeep
 from antiphon.training.discriminator import Adversary, AdversarySettings
 from antiphon.training.objective import Batch, Losses
 from antiphon.training.processes import Processes
+from antiphon.training.settings import CodecLossWeights
 
 # Latents among which codebooks are placed: some for each codeword.
 _PLACED_BY = 8192
-
-
-@dataclass(frozen=True)
-class CodecLossWeights:
-    """How much each loss of a codec counts.
-
-    Attributes:
-        log_mel: of the difference of log10 mel magnitudes. mel: of the difference of mel magnitudes, relative to the
-            sound's. waveform: of the difference of samples, relative to the sound's. commitment: of what the codewords
-            leave. spread: of how far the mean square of the latents is from 1, which bounds them.
-    """
-
-    log_mel: float = 2.0
-    mel: float = 0.4
-    waveform: float = 1.0
-    commitment: float = 0.1
-    spread: float = 0.02
 
 
 class CodecObjective:
@@ -185,7 +169,8 @@ class CodecObjective:
 
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
         """Writes the codec."""
-        save_with(self.model, folder, tensors)
+        with holding(self.model, tensors or {}):
+            self.encodec.save_pretrained(folder)
 
 
 def si_sdr_db(sound: Tensor, rebuilt: Tensor) -> Tensor:
@@ -198,21 +183,6 @@ def si_sdr_db(sound: Tensor, rebuilt: Tensor) -> Tensor:
     noise = (rebuilt - aim).pow(2).sum(dim=1).clamp(min=1e-8)
     ratio: Tensor = 10 * (aim.pow(2).sum(dim=1).clamp(min=1e-8) / noise).log10()
     return ratio
-
-
-def save_with(model: Any, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
-    """Writes a model's checkpoint with ``tensors`` in the place of its own of those names."""
-    own = dict([*model.named_parameters(), *model.named_buffers()])
-    kept = {name: own[name].detach().clone() for name in tensors or {}}
-    try:
-        with torch.no_grad():
-            for name, tensor in (tensors or {}).items():
-                own[name].copy_(tensor)
-            model.save_pretrained(folder)
-    finally:
-        with torch.no_grad():
-            for name, tensor in kept.items():
-                own[name].copy_(tensor)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from antiphon.models import registry
 from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
 from antiphon.models.encodec import EncodecModel
 from antiphon.models.t5 import T5EncoderModel
-from antiphon.training.codec import CodecLossWeights, CodecObjective
+from antiphon.training.codec import CodecObjective
 from antiphon.training.coded_folder import CodedFolder
 from antiphon.training.coded_format import is_coded
 from antiphon.training.coded_music import CodedMusic
@@ -26,14 +26,13 @@ from antiphon.training.curves import draw_curves
 from antiphon.training.discriminator import AdversarySettings
 from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import Inspected, inspect
-from antiphon.training.job_file import DataSection, JobFile
+from antiphon.training.job_file import JobFile
 from antiphon.training.language import MusicObjective
 from antiphon.training.loop import Progress, Trainer
 from antiphon.training.manifest import Manifest
 from antiphon.training.objective import Examples, Objective
 from antiphon.training.processes import Processes
 from antiphon.training.replacement import Replaced
-from antiphon.training.skipped import Skipped
 from antiphon.training.sounds import Sounds
 
 log = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class Job:
             self.folder,
             held_out=held_out,
             processes=self.processes,
-            report=report if self.processes.first else None,
+            report=report,
         )
         trainer.run(until)
         if self.processes.first:
@@ -96,13 +95,11 @@ class Job:
             codec = AutoModel.from_config(self._config(section.config))
         if not isinstance(codec, EncodecModel):
             raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="encodec")
-        names = CodecLossWeights.__dataclass_fields__
         if file.codec.only_decoder and section.start is None:
             raise ConfigError("only_decoder of a codec from nothing", expected="[model] start, a trained codec")
-        weights = CodecLossWeights(**{name: getattr(file.codec, name) for name in names})
         objective = CodecObjective(
-            codec.to(self.device),
-            weights=weights,
+            codec,
+            weights=file.codec,
             quantise_from=file.codec.quantise_from,
             only_decoder=file.codec.only_decoder,
             processes=self.processes,
@@ -174,11 +171,11 @@ class Job:
 
     def _coded(self, model: Any, processor: Any) -> tuple[Examples, Examples | None]:
         """The data as codes, made where they are not yet there."""
-        data, learns = self.file.data, self.file.model.train_text_encoder
-        tokenizer = processor.tokenizer if learns else None
+        data, tokenizer = self.file.data, processor.tokenizer
         if is_coded(self.file.path(data.train)):
-            return self._coded_before(processor.tokenizer)
-        coder = Coder(model, processor, text_states=not learns, separated=data.separate)
+            return self._coded_before(tokenizer)
+        states = not self.file.model.train_text_encoder
+        coder = Coder(model, processor, text_states=states, separated=data.separate)
 
         def music(inspected: Inspected, *, drops: bool) -> Replaced:
             encoded = encode_manifest(
@@ -197,19 +194,18 @@ class Job:
     def _coded_before(self, tokenizer: Any) -> tuple[Examples, Examples | None]:
         """Data that is codes already."""
         data = self.file.data
-        folder = CodedFolder(self.file.path(data.train))
+        folder = other = CodedFolder(self.file.path(data.train))
         keys = folder.keys()
         if data.held_out is not None:
             other = CodedFolder(self.file.path(data.held_out))
-            measured = self._passages(other, other.keys(), tokenizer, drops=False)
-            return self._passages(folder, keys, tokenizer, drops=True), measured
-        learnt, kept = _split(len(keys), data.held_out_share)
-        train = self._passages(folder, [keys[place] for place in learnt], tokenizer, drops=True)
-        if not len(kept):
-            return train, None
-        return train, self._passages(folder, [keys[place] for place in kept], tokenizer, drops=False)
+            learnt, kept = keys, other.keys()
+        else:
+            learnt, kept = ([keys[place] for place in places] for places in _split(len(keys), data.held_out_share))
+        train = self._passages(folder, learnt, tokenizer, drops=True)
+        return train, self._passages(other, kept, tokenizer, drops=False) if kept else None
 
     def _passages(self, folder: CodedFolder, keys: list[str], tokenizer: Any, *, drops: bool) -> Replaced:
+        """Some items of a folder, with their texts read by the tokenizer where there are no states of them."""
         data = self.file.data
         music = CodedMusic(
             folder,
@@ -227,13 +223,13 @@ class Job:
     def _inspected(self, *, channels: int | None) -> tuple[Inspected, Inspected | None]:
         """The good items to learn from, and those to measure on."""
         data = self.file.data
-        train = self._looked_at(data.train, data, channels)
+        train = self._looked_at(data.train, channels)
         if data.held_out is not None:
-            return train, self._looked_at(data.held_out, data, channels)
+            return train, self._looked_at(data.held_out, channels)
         learnt, kept = _split(len(train), data.held_out_share)
         return train.chosen(learnt), train.chosen(kept) if len(kept) else None
 
-    def _looked_at(self, name: str, data: DataSection, channels: int | None) -> Inspected:
+    def _looked_at(self, name: str, channels: int | None) -> Inspected:
         self._cache().mkdir(parents=True, exist_ok=True)
         found = inspect(
             Manifest.read(self.file.path(name)),
@@ -241,12 +237,9 @@ class Job:
             channels=channels,
             progress=self._counted("looked at"),
         )
-        self._name_bad(found.skipped)
+        if found.skipped.count:
+            self._tell(f"{found.skipped.count} items are left out:\n{found.skipped.report()}")
         return found
-
-    def _name_bad(self, skipped: Skipped) -> None:
-        if skipped.count:
-            self._tell(f"{skipped.count} items are left out:\n{skipped.report()}")
 
     def _counted(self, what: str) -> Callable[[int, int], None]:
         def tell(done: int, total: int) -> None:

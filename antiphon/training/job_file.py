@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from antiphon.errors import ConfigError, unknown_argument
-from antiphon.training.settings import RunSettings
+from antiphon.training.settings import CodecLossWeights, RunSettings
 
 OBJECTIVES = ("codec", "music")
 _FILE_BYTES = 1_000_000
@@ -91,20 +91,14 @@ class LoraSection:
 
 
 @dataclass(frozen=True)
-class CodecSection:
+class CodecSection(CodecLossWeights):
     """The losses of a codec, and when its codebooks begin.
 
     Attributes:
-        log_mel, mel, waveform, commitment, spread: as in ``CodecLossWeights``. quantise_from: a step.
-        only_decoder: encoder and codebooks of a checkpoint stay as they are. adversary_from: the step from which a
-            discriminator takes part; never unless told.
+        quantise_from: a step. only_decoder: encoder and codebooks of a checkpoint stay as they are.
+        adversary_from: the step from which a discriminator takes part; never unless told.
     """
 
-    log_mel: float = 2.0
-    mel: float = 0.4
-    waveform: float = 1.0
-    commitment: float = 0.1
-    spread: float = 0.02
     quantise_from: int = 0
     only_decoder: bool = False
     adversary_from: int | None = None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from antiphon.errors import CheckpointError, ConfigError
 from antiphon.models.code_decoder import CodeDecoderForCausalLM
 from antiphon.models.music_composite import MusicComposite
 from antiphon.nn.positions import RelativePositionBias
+from antiphon.training.average import holding
 from antiphon.training.objective import Batch, Losses
 from antiphon.training.teacher_forcing import TeacherForcing
 
@@ -120,28 +119,10 @@ class MusicObjective:
         Raises:
             CheckpointError: ``tensors`` are of another model, or the folder cannot be written.
         """
-        with _holding(self.model, tensors or {}):
+        with holding(self.model, tensors or {}):
             if self.music.peft_config:
                 self.music.save_adapter(folder)
                 return
             self.music.save_pretrained(folder)
         if self.processor is not None:
             self.processor.save_pretrained(folder)
-
-
-@contextmanager
-def _holding(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model with other values in some of its tensors, for as long as the block lasts."""
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    if odd := sorted(tensors.keys() - own.keys()):
-        raise CheckpointError(f"tensors {odd[:5]} that the model has not", expected="tensors of the same model")
-    kept = {name: own[name].detach().clone() for name in tensors}
-    try:
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                own[name].copy_(tensor)
-        yield
-    finally:
-        with torch.no_grad():
-            for name, tensor in kept.items():
-                own[name].copy_(tensor)

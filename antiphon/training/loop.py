@@ -17,7 +17,7 @@ from torch import Tensor
 from antiphon.checkpoints.json_files import write_json
 from antiphon.errors import ConfigError, NumericError, ProcessError
 from antiphon.nn.transformer import Transformer
-from antiphon.training.average import WeightAverage
+from antiphon.training.average import WeightAverage, holding
 from antiphon.training.memory import keep_freed_memory
 from antiphon.training.objective import Batch, Examples, Losses, Objective
 from antiphon.training.order import Order, batches
@@ -326,7 +326,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         sums: dict[str, float] = {}
         weight = 0.0
-        with self._average_in_place():
+        with holding(model, self.average.tensors if self.average is not None else {}):
             steps = range(self.settings.held_out_batches)
             for batch in self._batches(examples, seed=0, rows=self.rows, steps=steps):
                 losses = self._losses(batch)
@@ -336,22 +336,6 @@ class Trainer:
         model.train()
         *totals, weight = self._total([*sums.values(), weight])
         return {name: total / weight for name, total in zip(sums, totals, strict=True)}
-
-    @contextlib.contextmanager
-    def _average_in_place(self) -> Iterator[None]:
-        """The model with its averaged weights."""
-        if self.average is None:
-            yield
-            return
-        own = all_tensors(self.objective.model)
-        kept = {name: own[name].clone() for name in self.average.tensors}
-        try:
-            for name, tensor in self.average.tensors.items():
-                own[name].copy_(tensor)
-            yield
-        finally:
-            for name, tensor in kept.items():
-                own[name].copy_(tensor)
 
     # what is left behind
 

@@ -68,3 +68,20 @@ class RunSettings:
     def _check(self, name: str, good: bool, expected: str) -> None:
         if not good:
             raise ConfigError(f"{name}={getattr(self, name)!r}", expected=expected)
+
+
+@dataclass(frozen=True)
+class CodecLossWeights:
+    """How much each loss of a codec counts.
+
+    Attributes:
+        log_mel: of the difference of log10 mel magnitudes. mel: of the difference of mel magnitudes, relative to the
+            sound's. waveform: of the difference of samples, relative to the sound's. commitment: of what the codewords
+            leave. spread: of how far the mean square of the latents is from 1, which bounds them.
+    """
+
+    log_mel: float = 2.0
+    mel: float = 0.4
+    waveform: float = 1.0
+    commitment: float = 0.1
+    spread: float = 0.02
