@@ -113,6 +113,7 @@ def _settle(model: Any) -> None:
         guidance_scale=3.0,
         top_k=250,
         max_length=_LEARNT_S * 50 + 3,
+        window_seconds=_LEARNT_S,
         pad_token_id=size,
         bos_token_id=size,
     )
