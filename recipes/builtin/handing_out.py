@@ -16,6 +16,7 @@ from antiphon.checkpoints.weight_writer import cast, write_tensors
 # files by their content stores them once.
 _PARTS = ("audio_encoder.", "text_encoder.", "")
 _FILES = [f"model-{number:05d}-of-{len(_PARTS):05d}.safetensors" for number in range(1, len(_PARTS) + 1)]
+_CARD = Path(__file__).with_name("card.md")
 
 
 def hand_out(trained: Path, destination: Path, *, codec: Path) -> int:
@@ -51,4 +52,5 @@ def hand_out(trained: Path, destination: Path, *, codec: Path) -> int:
     for file in trained.iterdir():
         if not file.name.startswith("model") and not (destination / file.name).exists():
             shutil.copyfile(file, destination / file.name)
+    shutil.copyfile(_CARD, destination / "README.md")
     return sum(file.stat().st_size for file in destination.iterdir())
