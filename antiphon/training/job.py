@@ -141,6 +141,7 @@ class Job:
             model,
             train_text_encoder=file.model.train_text_encoder,
             weight_decay=file.run.weight_decay,
+            codebook_weights=file.music.codebook_weights,
             processor=processor,
         )
         return objective, train, held_out

@@ -105,6 +105,18 @@ class CodecSection(CodecLossWeights):
 
 
 @dataclass(frozen=True)
+class MusicSection:
+    """The loss of a language model.
+
+    Attributes:
+        codebook_weights: how much each codebook counts, in proportion; all the same unless told. The first says what is
+            played, the later ones how it sounds.
+    """
+
+    codebook_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class JobFile:
     """A training job.
 
@@ -120,6 +132,7 @@ class JobFile:
     run: RunSettings
     lora: LoraSection | None = None
     codec: CodecSection = field(default_factory=CodecSection)
+    music: MusicSection = field(default_factory=MusicSection)
     source: Path = Path()
 
     def __post_init__(self) -> None:

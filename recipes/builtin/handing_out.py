@@ -49,8 +49,8 @@ def hand_out(trained: Path, destination: Path, *, codec: Path) -> int:
     size = sum(tensor.nbytes for tensor in tensors.values())
     write_json(destination / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
     whole.unlink()
-    for file in trained.iterdir():
-        if not file.name.startswith("model") and not (destination / file.name).exists():
-            shutil.copyfile(file, destination / file.name)
+    for other in trained.iterdir():
+        if not other.name.startswith("model") and not (destination / other.name).exists():
+            shutil.copyfile(other, destination / other.name)
     shutil.copyfile(_CARD, destination / "README.md")
     return sum(file.stat().st_size for file in destination.iterdir())
