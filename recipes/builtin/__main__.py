@@ -11,11 +11,12 @@ import torch
 
 from antiphon import EncodecModel
 from antiphon.checkpoints.built_in import MELODY, MUSIC, PLACE
-from recipes.builtin.beginnings import begin_melody, begin_musicgen, texts_of
+from recipes.builtin.beginnings import begin_melody, begin_musicgen
 from recipes.builtin.coding import code_pieces
 from recipes.builtin.handing_out import hand_out
 from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
+from recipes.builtin.text_lessons import lessons_of
 
 _CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 6000
 
@@ -42,8 +43,8 @@ def codes(runs: Path, workers: int) -> None:
 
 
 def begin(runs: Path, workers: int) -> None:
-    """A MusicGen that knows nothing, with the codec."""
-    begin_musicgen(runs / "musicgen-begin", _codec(runs), texts_of(runs / "pieces"))
+    """A MusicGen whose decoder knows nothing, with the codec."""
+    begin_musicgen(runs / "musicgen-begin", _codec(runs), lessons_of(runs / "pieces"))
 
 
 def _codec(runs: Path) -> EncodecModel:

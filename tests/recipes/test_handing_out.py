@@ -13,9 +13,13 @@ from antiphon.checkpoints.store import open_weights
 from antiphon.tasks.load import load
 from recipes.builtin.beginnings import begin_melody, begin_musicgen
 from recipes.builtin.handing_out import hand_out
+from recipes.builtin.text_lessons import Lesson
 
 _SHARED = ("model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors")
+FACTS = {"style": "blues", "lead": "saxophone", "tempo_bpm": 70, "tonic": 9, "mode": "minor"}
 TEXTS = ["slow blues with a warm saxophone", "fast techno, 130 bpm, in A minor", "a waltz for strings and flute"]
+
+LESSONS = [Lesson(text, FACTS) for text in TEXTS * 5]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         codebook_size=1024,
     )
     codec = EncodecModel(small).half().float()
-    begin_musicgen(runs / "musicgen", codec, TEXTS)
+    begin_musicgen(runs / "musicgen", codec, LESSONS, steps=2)
     begin_melody(runs / "melody", runs / "musicgen")
     with torch.no_grad():
         for parameter in codec.decoder.parameters():
