@@ -55,6 +55,7 @@ _PROCESSORS: dict[str, str] = {
     "MusicgenMelodyProcessor": "antiphon.models.musicgen_melody_processor",
     "T5Tokenizer": "antiphon.text.t5_tokenizer",
     "T5TokenizerFast": "antiphon.text.t5_tokenizer",
+    "PreTrainedTokenizerFast": "antiphon.text.tokenizer",
 }
 
 # what a checkpoint is processed with when its own files do not say: model_type -> (processor, features, tokenizer)
@@ -62,6 +63,8 @@ _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
     "musicgen": ("MusicgenProcessor", "EncodecFeatureExtractor", "T5Tokenizer"),
     "musicgen_melody": ("MusicgenMelodyProcessor", "MusicgenMelodyFeatureExtractor", "T5Tokenizer"),
     "encodec": (None, "EncodecFeatureExtractor", None),
+    "mimi": (None, "EncodecFeatureExtractor", None),
+    "moshi": (None, "EncodecFeatureExtractor", "PreTrainedTokenizerFast"),
     "t5": (None, None, "T5Tokenizer"),
 }
 
