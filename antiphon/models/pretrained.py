@@ -43,7 +43,8 @@ def returned(output: ModelOutput, return_dict: bool | None, config: PreTrainedCo
 class PreTrainedModel(Adapters):
     """Base of the documented models.
 
-    Inside, tensors have our names; ``state_dict``, ``load_state_dict`` and files speak the documents' names.
+    Inside, tensors have our names; ``state_dict``, ``load_state_dict`` and files speak the documents' names. What they
+    hold as one stack and we as several tensors is copied for a state dict.
 
     Class attributes:
         config_class: its configuration. key_table: their names and ours (an instance may replace it).
@@ -350,10 +351,19 @@ def _prefixed(prefix: str, names: Any) -> list[str]:
 
 
 def _to_their_names(module: Any, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
-    """State dict hook: renames this module's tensors, and adds the second names."""
+    """State dict hook: renames this module's tensors, stacks what they hold as one, and adds the second names."""
     table: KeyTable = module.key_table
+    stacks: dict[str, dict[int, Tensor]] = {}
     for name in [n for n in state_dict if n.startswith(prefix)]:
-        state_dict[prefix + table.theirs(name[len(prefix) :])] = state_dict.pop(name)
+        inner, tensor = name[len(prefix) :], state_dict.pop(name)
+        theirs = table.theirs(inner)
+        piece = table.piece(theirs)
+        if piece is not None:
+            stacks.setdefault(piece[0], {})[piece[1]] = tensor
+        elif not table.repeats(inner):
+            state_dict[prefix + theirs] = tensor
+    for theirs, pieces in stacks.items():
+        state_dict[prefix + theirs] = torch.stack([pieces[number] for number in sorted(pieces)])
     for second, first in table.aliases.items():
         if prefix + first in state_dict:
             state_dict[prefix + second] = state_dict[prefix + first]
@@ -363,7 +373,10 @@ def _to_our_names(module: Any, state_dict: dict[str, Any], prefix: str, *_: Any)
     """Load hook: the way back."""
     table: KeyTable = module.key_table
     for name in [n for n in state_dict if n.startswith(prefix)]:
-        state_dict[prefix + table.ours(name[len(prefix) :])] = state_dict.pop(name)
+        theirs, tensor = name[len(prefix) :], state_dict.pop(name)
+        pieces = table.pieces(theirs, len(tensor)) if tensor.dim() else None
+        for one, piece in zip(pieces or [theirs], tensor.unbind(0) if pieces else [tensor], strict=True):
+            state_dict[prefix + table.ours(one)] = piece
 
 
 def report(
