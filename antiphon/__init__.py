@@ -38,6 +38,8 @@ _NAMES: dict[str, str] = {
     "LogitsProcessor": "antiphon.generation.stopping",
     "LogitsProcessorList": "antiphon.generation.stopping",
     "LoraConfig": "antiphon.checkpoints.lora_config",
+    "MimiConfig": "antiphon.models.mimi",
+    "MimiModel": "antiphon.models.mimi",
     "ModelOutput": "antiphon.outputs",
     "MoshiConfig": "antiphon.models.moshi",
     "MoshiDepthConfig": "antiphon.models.moshi",

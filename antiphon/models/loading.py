@@ -238,7 +238,8 @@ def stored_names(weights: store.Weights, model: PreTrainedModel, prefix: str = "
     candidates = [prefix + inner for inner in ("", *model.nested_prefixes)]
     best: dict[str, str] = {}
     for candidate in candidates:
-        under = {new[len(candidate) :]: old for new, old in canonical.items() if new.startswith(candidate)}
+        inner = {new[len(candidate) :]: old for new, old in canonical.items() if new.startswith(candidate)}
+        under = {name: inner[new] for new, name in model.documented_names(inner).items()}
         if not best or len(wanted & set(under)) > len(wanted & set(best)):
             best = under
     return best

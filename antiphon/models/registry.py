@@ -10,6 +10,7 @@ from antiphon.errors import ConfigError
 # model_type -> (module, {role: class}). Roles: config, model (AutoModel), and the heads by their Auto name.
 _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     "encodec": ("antiphon.models.encodec", {"config": "EncodecConfig", "model": "EncodecModel"}),
+    "mimi": ("antiphon.models.mimi", {"config": "MimiConfig", "model": "MimiModel"}),
     "t5": ("antiphon.models.t5", {"config": "T5Config", "model": "T5EncoderModel", "text_encoding": "T5EncoderModel"}),
     "musicgen_decoder": (
         "antiphon.models.musicgen",
@@ -72,6 +73,7 @@ _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
     "musicgen_melody": ("MusicgenMelodyProcessor", "MusicgenMelodyFeatureExtractor", "T5Tokenizer"),
     "encodec": (None, "EncodecFeatureExtractor", None),
     "moshi": (None, "EncodecFeatureExtractor", "PreTrainedTokenizerFast"),
+    "mimi": (None, "EncodecFeatureExtractor", None),
     "t5": (None, None, "T5Tokenizer"),
 }
 
