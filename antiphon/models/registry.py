@@ -10,6 +10,7 @@ from antiphon.errors import ConfigError
 # model_type -> (module, {role: class}). Roles: config, model (AutoModel), and the heads by their Auto name.
 _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     "encodec": ("antiphon.models.encodec", {"config": "EncodecConfig", "model": "EncodecModel"}),
+    "mimi": ("antiphon.models.mimi", {"config": "MimiConfig", "model": "MimiModel"}),
     "t5": ("antiphon.models.t5", {"config": "T5Config", "model": "T5EncoderModel", "text_encoding": "T5EncoderModel"}),
     "musicgen_decoder": (
         "antiphon.models.musicgen",
@@ -41,6 +42,14 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
             "causal_lm": "MusicgenMelodyForCausalLM",
             "text_to_waveform": "MusicgenMelodyForConditionalGeneration",
         },
+    ),
+    "moshi": (
+        "antiphon.models.moshi",
+        {"config": "MoshiConfig", "model": "MoshiModel", "causal_lm": "MoshiForCausalLM"},
+    ),
+    "moshi_depth": (
+        "antiphon.models.moshi",
+        {"config": "MoshiDepthConfig", "model": "MoshiDepthDecoder", "causal_lm": "MoshiDepthDecoder"},
     ),
 }
 
