@@ -176,3 +176,68 @@ class GenerateEncoderDecoderOutput(ModelOutput):
     audio_codes: torch.Tensor | None = None
     audio_lengths: list[int] | None = None
     seeds: list[int] | None = None
+
+
+@dataclass
+class MoshiCausalLMOutputWithPast(ModelOutput):
+    """``loss`` scalar, ``logits`` (B, T, V), ``last_hidden_state`` (B, T, D) of the same columns, and the rest."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class MoshiConditionalGenerationOutputWithPast(ModelOutput):
+    """The main decoder's part, then the depth decoder's.
+
+    ``loss`` is the sum of both losses, ``depth_loss`` the depth decoder's. ``audio_logits`` (B * T, K, V) and
+    ``last_hidden_state`` (B * T, 1, D), else (B, T, D), where there are audio labels.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    depth_loss: torch.Tensor | None = None
+    audio_logits: torch.Tensor | None = None
+    depth_past_key_values: Any = None
+    depth_hidden_states: tuple[torch.Tensor, ...] | None = None
+    depth_attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class MoshiConditionalGenerationGenerateOutput(ModelOutput):
+    """What Moshi's ``generate`` returns.
+
+    ``audio_sequences`` (B, 1, N) the waveforms, ``audio_codes`` (B, K, T) what they were decoded from, ``sequences``
+    (B, L) the text; ``scores`` (processed) and ``logits`` (raw) of the text, one tensor a step; ``seeds`` the item
+    seeds that were used.
+    """
+
+    audio_sequences: torch.Tensor | None = None
+    sequences: torch.Tensor | None = None
+    sequences_scores: torch.Tensor | None = None
+    scores: tuple[torch.Tensor, ...] | None = None
+    logits: tuple[torch.Tensor, ...] | None = None
+    beam_indices: torch.Tensor | None = None
+    attentions: tuple[Any, ...] | None = None
+    hidden_states: tuple[Any, ...] | None = None
+    past_key_values: Any = None
+    audio_codes: torch.Tensor | None = None
+    seeds: list[int] | None = None
+
+
+@dataclass
+class MoshiUnconditionalInput(ModelOutput):
+    """A start: ``input_ids`` and ``attention_mask`` (B, 1), codes of the user and of Moshi (B, K, 1)."""
+
+    input_ids: torch.Tensor | None = None
+    user_audio_codes: torch.Tensor | None = None
+    moshi_audio_codes: torch.Tensor | None = None
+    attention_mask: torch.Tensor | None = None

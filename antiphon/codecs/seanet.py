@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ConfigError
-from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.conv import Conv1d
 from antiphon.nn.lstm import ResidualLSTM
-from antiphon.nn.streaming import chain_push, chain_ready, chain_state
+from antiphon.nn.streaming import chain_push, chain_ready, chain_reset, chain_state
+from antiphon.nn.transposed_conv import ConvTranspose1d
 
 # Frames that run through the convolutions together: a fifth of a second of music, whose activations fit the caches.
 _PIECE = 10
@@ -77,6 +78,10 @@ class BlockState:
     shortcut: list[Any]
     held: Tensor
 
+    def reset(self, rows: Tensor) -> None:
+        """Lets ``rows`` (B,) bool begin anew; at the end of a frame nothing waits."""
+        chain_reset([*self.block, *self.shortcut], rows)
+
 
 class ResidualBlock(nn.Module):
     """Two convolutions around a bottleneck, and a way past them."""
@@ -100,17 +105,20 @@ class ResidualBlock(nn.Module):
     def state(self, batch: int) -> BlockState:
         """A state before the first input, for ``batch`` rows."""
         states = chain_state(self.block, batch)
-        held = states[1].held  # the first convolution has the block's channels, and has seen nothing
+        held = states[1].held[:, :0]  # the first convolution has the block's channels
         return BlockState(states, chain_state([self.shortcut], batch), held.clone())
 
     def ready(self, seen: int) -> int:
         """How many outputs are final after ``seen`` inputs of which none was the last."""
         return chain_ready(self.block, seen)
 
-    def push(self, x: Tensor, state: BlockState, *, last: bool) -> Tensor:
-        """(B, C, N) to the outputs (B, C, M) that became final; all that are left with ``last``."""
-        out = chain_push(self.block, x, state.block, last=last)
-        past = chain_push([self.shortcut], x, state.shortcut, last=last)
+    def push(self, x: Tensor, state: BlockState, *, last: bool, live: Tensor | None = None) -> Tensor:
+        """(B, C, N) to the outputs (B, C, M) that became final; all that are left with ``last``.
+
+        Rows that are not ``live`` (B,) bool stand still.
+        """
+        out = chain_push(self.block, x, state.block, last=last, live=live)
+        past = chain_push([self.shortcut], x, state.shortcut, last=last, live=live)
         waited, count = state.held.shape[1], out.shape[-1]
         if waited:
             past = torch.cat([state.held, past.transpose(1, 2)], dim=1).transpose(1, 2)
@@ -143,7 +151,8 @@ class _Layers(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential(*front, *back)
-        self._depth, self._sizes, self._channels, self._rate = len(front), sizes, channels, rate
+        self.channels = channels
+        self._depth, self._sizes, self._rate = len(front), sizes, rate
 
     def forward(self, x: Tensor) -> Tensor:
         whole = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
@@ -151,7 +160,7 @@ class _Layers(nn.Module):
         if state is None:
             at_once: Tensor = self.layers(x)
             return at_once
-        out, done = x.new_empty(len(x), self._channels, math.ceil(x.shape[-1] * self._rate)), 0
+        out, done = x.new_empty(len(x), self.channels, math.ceil(x.shape[-1] * self._rate)), 0
         for piece in self._pieces(x, state, last=True):
             out[..., done : done + piece.shape[-1]] = piece
             done += piece.shape[-1]
@@ -176,19 +185,23 @@ class _Layers(nn.Module):
         """How many outputs are final after ``seen`` inputs of which none was the last."""
         return chain_ready(self.layers, seen)
 
-    def push(self, x: Tensor, state: list[Any], *, last: bool) -> Tensor:
-        """The outputs that became final with the inputs ``x``; all that are left with ``last``."""
-        pieces = list(self._pieces(x, state, last=last))
+    def push(self, x: Tensor, state: list[Any], *, last: bool, live: Tensor | None = None) -> Tensor:
+        """The outputs that became final with the inputs ``x``; all that are left with ``last``.
+
+        Rows that are not ``live`` (B,) bool stand still; the pieces are then whole frames.
+        """
+        pieces = list(self._pieces(x, state, last=last, live=live))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
 
-    def _pieces(self, x: Tensor, state: list[Any], *, last: bool) -> Iterator[Tensor]:
+    def _pieces(self, x: Tensor, state: list[Any], *, last: bool, live: Tensor | None = None) -> Iterator[Tensor]:
         """What ``push`` gives, in pieces of bounded size."""
         depth, (front, back) = self._depth, [max(1, size // max(1, len(x))) for size in self._sizes]
         layers, waiting = list(self.layers), list[Tensor]()
         parts = x.split(front, dim=-1)
         for number, part in enumerate(parts):
             ended = number == len(parts) - 1
-            waiting.append(chain_push(layers[:depth], part, state[:depth], last=last and ended))
+            fresh = chain_push(layers[:depth], part, state[:depth], last=last and ended, live=live)
+            waiting.append(fresh)
             if not ended and sum(between.shape[-1] for between in waiting) < back:
                 continue
             together = waiting[0] if len(waiting) == 1 else torch.cat(waiting, dim=-1)
@@ -196,7 +209,7 @@ class _Layers(nn.Module):
             pieces = together.split(back, dim=-1)
             for turn, piece in enumerate(pieces):
                 finished = ended and turn == len(pieces) - 1
-                yield chain_push(layers[depth:], piece, state[depth:], last=last and finished)
+                yield chain_push(layers[depth:], piece, state[depth:], last=last and finished, live=live)
 
 
 class SEANetEncoder(_Layers):

@@ -29,14 +29,17 @@ class StepOutput:
     """What a step gives.
 
     Attributes:
-        logits: (P * B * K, V) of the last column, P passes over B items: the conditional rows first.
+        logits: (P * B * H, V) of the last column, P passes over B items: the conditional rows first. H of the K streams
+            have logits, in most models all.
         hidden_states, attentions, memory_attentions: per layer, where they were asked for.
+        moment: what a column sampler is told of the column, (B, 1, D).
     """
 
     logits: Tensor
     hidden_states: Any = None
     attentions: Any = None
     memory_attentions: Any = None
+    moment: Tensor | None = None
 
 
 class StepModel(Protocol):
@@ -44,6 +47,14 @@ class StepModel(Protocol):
 
     def __call__(self, columns: Tensor, first: int) -> StepOutput:
         """``columns`` (B, K, T) int64 are the columns from ``first`` on."""
+        ...
+
+
+class ColumnSampler(Protocol):
+    """Decides the streams of a column that have no logits, once those that have are decided."""
+
+    def __call__(self, tokens: Tensor, moment: Tensor, column: int) -> Tensor:
+        """(B, K - H) int64 from ``tokens`` (B, H) of that column and the ``moment`` of the step."""
         ...
 
 
@@ -72,7 +83,10 @@ class Plan:
         start: columns given to the model at once, at least 1.
         processors: applied to (B * K, V) scores in order. guidance: joins the two passes.
         noise: one generator an item; ``None`` is greedy. offsets: padding columns before each item's own first one.
+        sampler: decides all streams but the first ``heads``, which have logits; by default all streams have.
         criteria: of the caller. eos: tokens that end an item.
+        after_end: what an ended item gets in place of its tokens, as a text does; ``None`` lets items go on to be cut
+            afterwards, as a codec's are.
         use_cache: feed new columns only; otherwise the model sees all columns at every step.
         keep_scores, keep_logits, keep_states: what to hold of every step.
     """
@@ -84,8 +98,11 @@ class Plan:
     guidance: ClassifierFreeGuidance | None = None
     noise: ItemNoise | None = None
     offsets: Sequence[int] | None = None
+    sampler: ColumnSampler | None = None
+    heads: int | None = None
     criteria: StoppingCriteriaList = field(default_factory=StoppingCriteriaList)
     eos: tuple[int, ...] = ()
+    after_end: int | None = None
     streamer: Streamer | None = None
     use_cache: bool = True
     keep_scores: bool = False
@@ -100,7 +117,7 @@ class Generation:
         columns: (B, K, L) int64, what the model was fed. sampled: the same with the model's own choice at columns that
             the pattern forced; this is what callables and streamers see, as the reference shows it.
         length: columns filled so far.
-        scores, logits: kept per step, (B * K, V) after and (P * B * K, V) before processing.
+        scores, logits: kept per step, (B * H, V) after and (P * B * H, V) before processing.
         states: kept step outputs without their logits.
         stopped: ended before the last column, because a criterion or the end tokens said so.
     """
@@ -115,43 +132,54 @@ class Generation:
         self.logits: list[Tensor] = []
         self.states: list[StepOutput] = []
         self.stopped = False
+        self._heads = plan.columns.shape[1] if plan.heads is None else plan.heads
+        self._over = torch.zeros(len(plan.columns), dtype=torch.bool, device=plan.columns.device)  # ended texts
         self._unchecked: list[tuple[int, Tensor]] = []
 
-    def _flat(self, columns: Tensor, length: int) -> Tensor:
-        return columns[..., :length].reshape(-1, length)  # (B, K, L) -> (B * K, length)
+    def _shown(self) -> Tensor:
+        """(B * H, length): what callables and streamers see."""
+        return self.sampled[:, : self._heads, : self.length].reshape(-1, self.length)
 
     def steps(self) -> Generator[Tensor, None, None]:
         """Yields the tokens (B, K) of each new column as soon as it is decided; closing it ends the streamer."""
         plan = self.plan
-        items, streams, planned = plan.columns.shape
+        items, _, planned = plan.columns.shape
         try:
             if plan.streamer is not None:
-                plan.streamer.put(self._flat(self.sampled, self.length).cpu())
-            done = torch.zeros(items * streams, dtype=torch.bool, device=plan.columns.device)
+                plan.streamer.put(self._shown().cpu())
+            done = torch.zeros(items * self._heads, dtype=torch.bool, device=plan.columns.device)
             fed = 0
             while self.length < planned:
                 first = fed if plan.use_cache else 0
                 output = self.model(self.columns[..., first : self.length], first)
                 fed = self.length
                 tokens, scores = self._decide(output)
-                forced = plan.columns[..., self.length]
-                tokens = tokens.view(items, streams)
-                self.sampled[..., self.length] = tokens
-                self.columns[..., self.length] = torch.where(forced >= 0, forced, tokens)
-                self.length += 1
+                self._add(tokens.view(items, self._heads), output)
                 if plan.streamer is not None:
-                    plan.streamer.put(tokens.reshape(-1).cpu())
+                    plan.streamer.put(self._shown()[:, -1].cpu())
                 yield self.columns[..., self.length - 1]
                 if plan.criteria:
-                    done |= plan.criteria(self._flat(self.sampled, self.length), self.scores or scores)
+                    done |= plan.criteria(self._shown(), self.scores or scores)
                     self.stopped = bool(done.all())
-                self.stopped |= bool(plan.eos and self._all_ended())
+                self.stopped |= bool(plan.eos and self._all_ended(done))
                 if self.stopped:
                     break
             self._check()
         finally:
             if plan.streamer is not None:
                 plan.streamer.end()
+
+    def _add(self, tokens: Tensor, output: StepOutput) -> None:
+        """Fills the next column: ``tokens`` (B, H) of the streams that have logits, and the sampler's."""
+        plan = self.plan
+        if plan.after_end is not None:
+            tokens = torch.where(self._over[:, None], plan.after_end, tokens)
+        if plan.sampler is not None and output.moment is not None:
+            tokens = torch.cat([tokens, plan.sampler(tokens, output.moment, self.length)], dim=1)
+        forced = plan.columns[..., self.length]
+        self.sampled[..., self.length] = tokens
+        self.columns[..., self.length] = torch.where(forced >= 0, forced, tokens)
+        self.length += 1
 
     def release(self) -> None:
         """Lets go of the model and its state; columns and what was kept of the steps remain."""
@@ -165,7 +193,6 @@ class Generation:
 
     def _decide(self, output: StepOutput) -> tuple[Tensor, Tensor]:
         plan = self.plan
-        items, streams, _ = plan.columns.shape
         scores = output.logits.float()
         if plan.keep_logits:
             self.logits.append(scores)
@@ -173,7 +200,7 @@ class Generation:
             self.states.append(StepOutput(scores.new_empty(0), *self._states_of(output)))
         if plan.guidance is not None:
             scores = plan.guidance(scores)
-        seen = self._flat(self.sampled, self.length) if plan.processors else scores
+        seen = self._shown() if plan.processors else scores
         for processor in plan.processors:
             scores = processor(seen, scores)
         if plan.keep_scores:
@@ -181,7 +208,7 @@ class Generation:
         noise = None
         if plan.noise is not None:
             step = self.length if plan.offsets is None else [self.length - offset for offset in plan.offsets]
-            noise = plan.noise.gumbel(step, streams, scores.shape[-1]).view(items * streams, -1)
+            noise = plan.noise.gumbel(step, self._heads, scores.shape[-1]).flatten(0, 1)  # (B, H, V) -> (B * H, V)
         tokens, best = pick(scores, noise)
         self._unchecked.append((self.length, best))
         if best.device.type == "cpu" or len(self._unchecked) >= _CHECK_EVERY:
@@ -194,7 +221,7 @@ class Generation:
 
     def _check(self) -> None:
         for step, best in self._unchecked:
-            check_best(best, step=step, streams=self.plan.columns.shape[1])
+            check_best(best, step=step, streams=self._heads)
         self._unchecked.clear()
 
     # the end of items
@@ -205,9 +232,14 @@ class Generation:
         ends = torch.isin(codes, torch.tensor(self.plan.eos, device=codes.device)).any(dim=1)
         return ends.cummax(dim=-1).values if ends.shape[-1] else ends
 
-    def _all_ended(self) -> bool:
-        ends = self._ends()
-        return bool(ends.shape[-1] and ends[:, -1].all())
+    def _all_ended(self, done: Tensor) -> bool:
+        if self.plan.after_end is None:
+            ends = self._ends()
+            return bool(ends.shape[-1] and ends[:, -1].all())
+        latest = self.columns[:, 0, self.length - 1]
+        self._over |= torch.isin(latest, torch.tensor(self.plan.eos, device=latest.device))
+        self._over |= done.view(len(latest), -1).all(dim=1)
+        return bool(self._over.all())
 
     def codes(self) -> Tensor:
         """The frames that are complete, (B, K, F)."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from antiphon.checkpoints.keys import KeyTable
 from antiphon.checkpoints.lora_config import LoraConfig
 from antiphon.checkpoints.peft_files import AdapterFile
 from antiphon.errors import AdapterError
+from antiphon.models.documented_names import documented_name, key_tables
 from antiphon.nn.lora import can_adapt
 from antiphon.nn.stand_in import can_be_stood_in_for
 
@@ -34,19 +34,8 @@ def is_of_adapter(name: str) -> bool:
 
 def documented_modules(model: nn.Module) -> dict[str, nn.Module]:
     """The modules of a model by the names that they have in the documents; those of adapters are left out."""
-    tables = {
-        path: table for path, m in model.named_modules() if isinstance(table := getattr(m, "key_table", None), KeyTable)
-    }
-    return {_documented(path, tables): module for path, module in model.named_modules() if not is_of_adapter(path)}
-
-
-def _documented(path: str, tables: dict[str, KeyTable]) -> str:
-    name = path
-    for owner in sorted(tables, key=len, reverse=True):  # the innermost model's names first, as in a state dict
-        prefix = f"{owner}." if owner else ""
-        if name.startswith(prefix) and path != owner:
-            name = prefix + tables[owner].theirs(name[len(prefix) :])
-    return name
+    tables = key_tables(model)
+    return {documented_name(path, tables): module for path, module in model.named_modules() if not is_of_adapter(path)}
 
 
 def chosen(model: nn.Module, config: LoraConfig) -> Places:

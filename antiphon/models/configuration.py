@@ -127,8 +127,7 @@ class PreTrainedConfig:
         self.derive()
         self.validate()
 
-    @staticmethod
-    def _sub_config(field: str, value: Any, model_type: str) -> PreTrainedConfig:
+    def _sub_config(self, field: str, value: Any, model_type: str) -> PreTrainedConfig:
         if isinstance(value, PreTrainedConfig):
             return value
         if value is None:

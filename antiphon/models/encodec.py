@@ -17,7 +17,8 @@ from antiphon.codecs.streaming import EncodecDecoderStream, EncodecEncoderStream
 from antiphon.errors import ConfigError, ParamError
 from antiphon.models.configuration import PreTrainedConfig
 from antiphon.models.pretrained import PreTrainedModel, returned
-from antiphon.nn.conv import NORMS, PAD_MODES, Conv1d, ConvTranspose1d
+from antiphon.nn.conv import PAD_MODES
+from antiphon.nn.conv_weight import NORMS, ConvWeight
 from antiphon.outputs import ModelOutput
 
 
@@ -251,7 +252,7 @@ class EncodecModel(PreTrainedModel):
     def initialise(self) -> None:
         """Kaiming-normal convolutions; torch's own start for the LSTM; empty codebooks."""
         for module in self.modules():
-            if isinstance(module, (Conv1d, ConvTranspose1d)):
+            if isinstance(module, ConvWeight):
                 module.initialise()
             elif isinstance(module, (nn.LSTM, nn.GroupNorm)):
                 module.reset_parameters()

@@ -20,6 +20,7 @@ from antiphon.errors import CapacityError, CheckpointError, ConfigError, ParamEr
 from antiphon.models import registry
 from antiphon.models.configuration import HUB_ACCESS, PreTrainedConfig, dtype_of
 from antiphon.models.devices import available_bytes, on_network, place, whole_device
+from antiphon.models.documented_names import Place, places
 from antiphon.models.pretrained import PreTrainedModel, report
 from antiphon.models.quantization import Quantization, asked, settled, stated_in
 from antiphon.models.quantized import (
@@ -110,8 +111,8 @@ def load(
         check_filled(model, left_out := {n for kind in info for n in kind})
         if plan is not None and stated is None:
             round_layers(model, plan, _reader(weights, stored), left_out=left_out)
-        views = _views(model, weights, stored, dtype, left_out) if _may_map(fetched, options) else {}
-        mapped = {n for n, place in model.state_dict(keep_vars=True).items() if id(place) in views}
+        may_map = _may_map(fetched, options)
+        views, mapped = _views(model, weights, stored, dtype, left_out) if may_map else ({}, set[str]())
         materialise(model, dtype, views)
         _read(model, weights, stored, left_out, mapped)
     if plan is not None and (stated is None or not views):  # codes that are seen through their file stay there
@@ -237,7 +238,8 @@ def stored_names(weights: store.Weights, model: PreTrainedModel, prefix: str = "
     candidates = [prefix + inner for inner in ("", *model.nested_prefixes)]
     best: dict[str, str] = {}
     for candidate in candidates:
-        under = {new[len(candidate) :]: old for new, old in canonical.items() if new.startswith(candidate)}
+        inner = {new[len(candidate) :]: old for new, old in canonical.items() if new.startswith(candidate)}
+        under = {name: inner[new] for new, name in model.documented_names(inner).items()}
         if not best or len(wanted & set(under)) > len(wanted & set(best)):
             best = under
     return best
@@ -309,20 +311,26 @@ def _reader(weights: store.Weights, stored: Mapping[str, str]) -> Callable[[str]
 
 def _views(
     model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], dtype: torch.dtype, left_out: set[str]
-) -> dict[int, Tensor]:
-    """Mapped tensors for the model's places, by the identity of the place on ``meta``."""
+) -> tuple[dict[int, Tensor], set[str]]:
+    """Mapped tensors for the model's places, by the identity of the place on ``meta``; and the names they have."""
     wide = _kept_in_fp32(model) if dtype is torch.float16 else set()
-    places = {
-        name: t for name, t in model.state_dict(keep_vars=True).items() if name in stored and name not in left_out
-    }
+
+    def kind(tensor: Tensor) -> torch.dtype:
+        return torch.float32 if id(tensor) in wide else dtype if tensor.is_floating_point() else tensor.dtype
+
+    wanted = {n: where for n, where in places(model).items() if n in stored and n not in left_out}
     fitting = {
-        name: place
-        for name, place in places.items()
-        if weights.info(stored[name]).dtype
-        == (torch.float32 if id(place) in wide else dtype if place.is_floating_point() else place.dtype)
+        name: where
+        for name, where in wanted.items()
+        if all(weights.info(stored[name]).dtype == kind(tensor) for tensor in where.tensors)
     }
-    views = weights.mapped([stored[name] for name in fitting])
-    return {id(place): views[stored[name]] for name, place in fitting.items() if stored[name] in views}
+    mapped = weights.mapped([stored[name] for name in fitting])
+    names = {name for name in fitting if stored[name] in mapped}
+    views: dict[int, Tensor] = {}
+    for name in names:
+        pieces = fitting[name].pieces(mapped[stored[name]])
+        views |= {id(tensor): piece for tensor, piece in zip(fitting[name].tensors, pieces, strict=True)}
+    return views, names
 
 
 def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor] | None = None) -> None:
@@ -377,17 +385,23 @@ def _read(
     model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], left_out: set[str], mapped: set[str]
 ) -> None:
     targets: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    stacks: dict[str, Place] = {}
+    for name, where in places(model).items():
         if name in left_out or name not in stored or name in mapped:
             continue
-        if stored[name] not in targets:
-            targets[stored[name]] = tensor.data
+        if where.is_stack:
+            stacks[stored[name]] = where
+        elif stored[name] not in targets:
+            targets[stored[name]] = where.tensors[0].data
     if left_out:  # names that strict=False or ignore_mismatched_sizes let pass keep their random start
         with torch.no_grad():
             for _, part in reversed(model.named_models()):
                 part.initialise()
     try:
         weights.read_into(targets)
+        for name, where in stacks.items():  # whole, one at a time: their pieces lie beside those of other stacks
+            for tensor, piece in zip(where.tensors, where.pieces(weights.read(name)), strict=True):
+                tensor.data.copy_(piece)
     except CheckpointError:
         raise
     except OSError as error:

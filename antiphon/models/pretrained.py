@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -43,10 +44,12 @@ def returned(output: ModelOutput, return_dict: bool | None, config: PreTrainedCo
 class PreTrainedModel(Adapters):
     """Base of the documented models.
 
-    Inside, tensors have our names; ``state_dict``, ``load_state_dict`` and files speak the documents' names.
+    Inside, tensors have our names; ``state_dict``, ``load_state_dict`` and files speak the documents' names. What they
+    hold as one stack and we as several tensors is copied for a state dict.
 
     Class attributes:
         config_class: its configuration. key_table: their names and ours (an instance may replace it).
+        file_keys: names in files and the documents' names, where these changed after files had been published.
         sections: ``{model_type of a composite: (section of its configuration, prefix of the tensors)}`` this model can
             be loaded out of. nested_prefixes: prefixes under which files of larger models hold it.
         relatives: ``{model_type: role}`` of checkpoints that the documents open by this class and that are another's.
@@ -62,6 +65,7 @@ class PreTrainedModel(Adapters):
     main_input_name: ClassVar[str] = "input_ids"
     supports_gradient_checkpointing: ClassVar[bool] = True
     key_table: KeyTable = KeyTable()
+    file_keys: ClassVar[KeyTable] = KeyTable()
     sections: ClassVar[dict[str, tuple[str, str]]] = {}
     nested_prefixes: ClassVar[tuple[str, ...]] = ()
     relatives: ClassVar[dict[str, str]] = {}
@@ -215,11 +219,12 @@ class PreTrainedModel(Adapters):
     # names
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Loads tensors under the documents' names.
+        """Loads tensors under the documents' names, or those that files have.
 
         Raises:
             CheckpointError: with ``strict``, names that are missing or unknown; always, shapes that differ.
         """
+        state_dict = {new: state_dict[old] for old, new in self.documented_names(state_dict).items()}
         have = {name: tuple(t.shape) for name, t in self.state_dict().items()}
         given = {name: tuple(t.shape) for name, t in state_dict.items()}
         report(have, given, where=type(self).__name__, strict=strict, ignored=self.ignored_keys)
@@ -306,6 +311,7 @@ class PreTrainedModel(Adapters):
         plan = plan_of(self)
         folder = _folder_to_save_into(save_directory)
         tensors = self.tensors_to_save() if state_dict is None else dict(state_dict)
+        tensors = {new: tensors[old] for old, new in self.file_names(tensors).items()}
         self.config.architectures = [type(self).__name__]
         self.config.dtype = self.dtype
         for _, model in self.named_models():  # what they say is of the checkpoint that they came from
@@ -325,6 +331,23 @@ class PreTrainedModel(Adapters):
         second = {name for prefix, model in self.named_models() for name in _prefixed(prefix, model.key_table.aliases)}
         tensors = {name: t.detach() for name, t in self.state_dict().items() if name not in second}
         return {name: t for name, t in tensors.items() if not is_of_adapter(name)}
+
+    def documented_names(self, stored: Iterable[str]) -> dict[str, str]:
+        """The documents' names of tensors, by the names that files have for them."""
+        return self._renamed(stored, lambda table, name: table.ours(name))
+
+    def file_names(self, documented: Iterable[str]) -> dict[str, str]:
+        """The names in files of tensors, by the documents' names."""
+        return self._renamed(documented, lambda table, name: table.theirs(name))
+
+    def _renamed(self, names: Iterable[str], rename: Callable[[KeyTable, str], str]) -> dict[str, str]:
+        """Each name as the innermost documented model that it is of renames it."""
+        innermost = sorted(self.named_models(), key=lambda part: -len(part[0]))
+        out = {}
+        for name in names:
+            prefix, model = next(part for part in innermost if name.startswith(part[0]))
+            out[name] = prefix + rename(model.file_keys, name[len(prefix) :])
+        return out
 
     def named_models(self) -> list[tuple[str, PreTrainedModel]]:
         """This model and the documented models inside it, each with the prefix of its tensors."""
@@ -350,10 +373,19 @@ def _prefixed(prefix: str, names: Any) -> list[str]:
 
 
 def _to_their_names(module: Any, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
-    """State dict hook: renames this module's tensors, and adds the second names."""
+    """State dict hook: renames this module's tensors, stacks what they hold as one, and adds the second names."""
     table: KeyTable = module.key_table
+    stacks: dict[str, dict[int, Tensor]] = {}
     for name in [n for n in state_dict if n.startswith(prefix)]:
-        state_dict[prefix + table.theirs(name[len(prefix) :])] = state_dict.pop(name)
+        inner, tensor = name[len(prefix) :], state_dict.pop(name)
+        theirs = table.theirs(inner)
+        piece = table.piece(theirs)
+        if piece is not None:
+            stacks.setdefault(piece[0], {})[piece[1]] = tensor
+        elif not table.repeats(inner):
+            state_dict[prefix + theirs] = tensor
+    for theirs, pieces in stacks.items():
+        state_dict[prefix + theirs] = torch.stack([pieces[number] for number in sorted(pieces)])
     for second, first in table.aliases.items():
         if prefix + first in state_dict:
             state_dict[prefix + second] = state_dict[prefix + first]
@@ -363,7 +395,10 @@ def _to_our_names(module: Any, state_dict: dict[str, Any], prefix: str, *_: Any)
     """Load hook: the way back."""
     table: KeyTable = module.key_table
     for name in [n for n in state_dict if n.startswith(prefix)]:
-        state_dict[prefix + table.ours(name[len(prefix) :])] = state_dict.pop(name)
+        theirs, tensor = name[len(prefix) :], state_dict.pop(name)
+        pieces = table.pieces(theirs, len(tensor)) if tensor.dim() else None
+        for one, piece in zip(pieces or [theirs], tensor.unbind(0) if pieces else [tensor], strict=True):
+            state_dict[prefix + table.ours(one)] = piece
 
 
 def report(

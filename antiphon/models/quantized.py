@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from antiphon.errors import CheckpointError, ParamError
 from antiphon.lm.stream_decoder import StreamHeads
+from antiphon.models.documented_names import places
 from antiphon.models.quantization import HEAD_BITS, Quantization
 from antiphon.nn.attention import Attention
 from antiphon.nn.linear import Linear
@@ -30,16 +32,35 @@ def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
                     yield f"{path}.{name}" if path else name, layer, isinstance(part, _HEADS)
 
 
-def layers_to_round(model: nn.Module, plan: Quantization) -> dict[str, tuple[str, Linear, int]]:
-    """Path of each plain layer that the plan rounds: the name of its weight in the documents, the layer, its bits."""
-    names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
+@dataclass(frozen=True)
+class ToRound:
+    """A plain layer that is to be rounded.
+
+    Attributes:
+        name: of its weight in the documents. number: of its weight in the stack of that name, else ``None``.
+        bits: to round to.
+    """
+
+    layer: Linear
+    name: str
+    number: int | None
+    bits: int
+
+
+def layers_to_round(model: nn.Module, plan: Quantization) -> dict[str, ToRound]:
+    """The plain layers that a plan rounds, by path; those of one stack come one after the other."""
+    names = {
+        id(tensor): (name, number if place.is_stack else None)
+        for name, place in places(model).items()
+        for number, tensor in enumerate(place.tensors)
+    }
     chosen = {}
     for path, layer, is_head in _candidates(model):
         if isinstance(layer, Linear):
-            name = names[id(layer.weight)]
+            name, number = names[id(layer.weight)]
             if not plan.keeps(name.removesuffix(".weight")):
-                chosen[path] = name, layer, plan.head_bits if is_head else plan.bits
-    return chosen
+                chosen[path] = ToRound(layer, name, number, plan.head_bits if is_head else plan.bits)
+    return dict(sorted(chosen.items(), key=lambda item: item[1].name))
 
 
 def rounded_layers(model: nn.Module) -> list[QuantizedLinear]:
@@ -54,25 +75,35 @@ def round_layers(
 
     Args:
         model: changed in place; it may be on ``meta``, and biases stay where they are.
-        read: gives a weight (O, I), by its name in the documents. left_out: names that it has not; these layers stay.
+        read: gives a weight (O, I), or a stack of them, by its name in the documents.
+        left_out: names that it has not; these layers stay.
     """
-    for path, (name, layer, bits) in layers_to_round(model, plan).items():
-        if name not in left_out:
-            made = QuantizedLinear.of(read(name), layer.bias, bits=bits, group_size=plan.inputs_a_scale)
-            _put(model, path, made)
+    held, weight = "", torch.empty(0)
+    for path, one in layers_to_round(model, plan).items():
+        if one.name in left_out:
+            continue
+        if one.name != held:
+            held, weight = one.name, read(one.name)
+        made = QuantizedLinear.of(
+            weight if one.number is None else weight[one.number],
+            one.layer.bias,
+            bits=one.bits,
+            group_size=plan.inputs_a_scale,
+        )
+        _put(model, path, made)
 
 
 def make_room(model: nn.Module, plan: Quantization, stored: Collection[str]) -> None:
     """Puts empty rounded layers in the place of those of which ``stored`` has no weight to multiply with."""
-    for path, (name, layer, bits) in layers_to_round(model, plan).items():
-        if name not in stored:
+    for path, one in layers_to_round(model, plan).items():
+        if one.name not in stored:
             with torch.device("meta"):
                 made = QuantizedLinear(
-                    layer.in_features,
-                    layer.out_features,
-                    bits=bits,
+                    one.layer.in_features,
+                    one.layer.out_features,
+                    bits=one.bits,
                     group_size=plan.inputs_a_scale,
-                    bias=layer.bias is not None,
+                    bias=one.layer.bias is not None,
                 )
             _put(model, path, made)
 
@@ -80,7 +111,11 @@ def make_room(model: nn.Module, plan: Quantization, stored: Collection[str]) -> 
 def check_filled(model: nn.Module, left_out: Collection[str]) -> None:
     """Raises ``CheckpointError`` where codes or scales are among what could not be read: there is no random start."""
     rounded = {id(t) for layer in rounded_layers(model) for t in (layer.codes, layer.scales)}
-    lost = [n for n, t in model.state_dict(keep_vars=True).items() if id(t) in rounded and n in left_out]
+    lost = [
+        name
+        for name, place in places(model).items()
+        if name in left_out and any(id(tensor) in rounded for tensor in place.tensors)
+    ]
     if lost:
         raise CheckpointError(
             f"{len(lost)} tensor(s) of rounded weights are missing or of another shape, such as {lost[0]}",
@@ -117,7 +152,7 @@ def forecast_bytes(model: nn.Module, dtype: torch.dtype, plan: Quantization | No
     """Bytes that the weights and buffers of a floating point model come to in ``dtype``, rounded by a plan or not."""
     total, chosen, group_size = 0, {}, 1
     if plan is not None:
-        chosen = {id(layer.weight): bits for _, layer, bits in layers_to_round(model, plan).values()}
+        chosen = {id(one.layer.weight): one.bits for one in layers_to_round(model, plan).values()}
         group_size = plan.inputs_a_scale
     for tensor in {id(t): t for t in (*model.parameters(), *model.buffers())}.values():
         if id(tensor) in chosen:

@@ -10,6 +10,7 @@ from antiphon.errors import ConfigError
 # model_type -> (module, {role: class}). Roles: config, model (AutoModel), and the heads by their Auto name.
 _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     "encodec": ("antiphon.models.encodec", {"config": "EncodecConfig", "model": "EncodecModel"}),
+    "mimi": ("antiphon.models.mimi", {"config": "MimiConfig", "model": "MimiModel"}),
     "t5": ("antiphon.models.t5", {"config": "T5Config", "model": "T5EncoderModel", "text_encoding": "T5EncoderModel"}),
     "musicgen_decoder": (
         "antiphon.models.musicgen",
@@ -42,6 +43,14 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
             "text_to_waveform": "MusicgenMelodyForConditionalGeneration",
         },
     ),
+    "moshi": (
+        "antiphon.models.moshi",
+        {"config": "MoshiConfig", "model": "MoshiModel", "causal_lm": "MoshiForCausalLM"},
+    ),
+    "moshi_depth": (
+        "antiphon.models.moshi",
+        {"config": "MoshiDepthConfig", "model": "MoshiDepthDecoder", "causal_lm": "MoshiDepthDecoder"},
+    ),
 }
 
 # the role of a composite that makes music
@@ -55,6 +64,7 @@ _PROCESSORS: dict[str, str] = {
     "MusicgenMelodyProcessor": "antiphon.models.musicgen_melody_processor",
     "T5Tokenizer": "antiphon.text.t5_tokenizer",
     "T5TokenizerFast": "antiphon.text.t5_tokenizer",
+    "PreTrainedTokenizerFast": "antiphon.text.tokenizer",
 }
 
 # what a checkpoint is processed with when its own files do not say: model_type -> (processor, features, tokenizer)
@@ -62,6 +72,8 @@ _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
     "musicgen": ("MusicgenProcessor", "EncodecFeatureExtractor", "T5Tokenizer"),
     "musicgen_melody": ("MusicgenMelodyProcessor", "MusicgenMelodyFeatureExtractor", "T5Tokenizer"),
     "encodec": (None, "EncodecFeatureExtractor", None),
+    "mimi": (None, "EncodecFeatureExtractor", None),
+    "moshi": (None, "EncodecFeatureExtractor", "PreTrainedTokenizerFast"),
     "t5": (None, None, "T5Tokenizer"),
 }
 

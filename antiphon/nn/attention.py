@@ -15,6 +15,7 @@ from antiphon.nn.kv_cache import LayerCache
 from antiphon.nn.linear import Linear, stacked_linear
 from antiphon.nn.masks import Mask
 from antiphon.nn.native.attention import Stored, attended
+from antiphon.nn.rotary import Rotation, rotate
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
 
@@ -91,6 +92,7 @@ class Attention(nn.Module):
         memory: Tensor | None = None,
         mask: Mask | None = None,
         cache: LayerCache | None = None,
+        rotation: Rotation | None = None,
         head_mask: Tensor | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -99,6 +101,7 @@ class Attention(nn.Module):
         Args:
             x: (B, T, D). memory: (B, S, D) to attend to; the columns themselves by default.
             cache: past keys and values, written in place. A memory's are computed at its first call only.
+            rotation: rotary tables of these columns, (B or 1, 1, T, D) each; the cache gets the rotated keys.
             head_mask: (H,) or broadcastable to (B, H, T, S), multiplied onto the weights; eager attention only.
             need_weights: also return the weights; they are then computed the eager way.
 
@@ -106,6 +109,9 @@ class Attention(nn.Module):
             (B, T, D), and the weights (B, H, T, S) or ``None``.
         """
         query, fresh = self._projected(x, memory, cache)
+        if rotation is not None:
+            query = rotate(query, rotation)
+            fresh = None if fresh is None else (rotate(fresh[0], rotation), fresh[1])
         mask = mask or Mask()
         weights = None
         if cache is not None and self._decodes(x, need_weights):

@@ -22,6 +22,11 @@ class LSTMState:
     hidden: Tensor
     cell: Tensor
 
+    def reset(self, rows: Tensor) -> None:
+        """Lets ``rows`` (B,) bool begin anew."""
+        for part in (self.hidden, self.cell):
+            part.masked_fill_(rows[:, None], 0)
+
 
 class ResidualLSTM(nn.Module):
     """An LSTM over time with its input added to its output; the state starts at zero.
@@ -51,17 +56,21 @@ class ResidualLSTM(nn.Module):
         """All of them: no step waits for another."""
         return seen
 
-    def push(self, x: Tensor, state: LSTMState, *, last: bool) -> Tensor:
-        """(B, C, T) to (B, C, T), T from 0; ``state`` moves on by T steps."""
+    def push(self, x: Tensor, state: LSTMState, *, last: bool, live: Tensor | None = None) -> Tensor:
+        """(B, C, T) to (B, C, T), T from 0; ``state`` moves on by T steps in the rows that are ``live`` (B,) bool."""
         if not x.shape[-1]:
             return x
         steps = x.permute(2, 0, 1)  # (T, B, C)
+        before = state.hidden, state.cell
         weight = self.lstm.all_weights[0][1]
         large = weight.numel() * weight.element_size() >= _LARGE_BYTES
         if x.device.type == "cpu" and (large or len(steps) <= _FEW_STEPS):
             out = self._one_by_one(steps, state)
         else:
             out, (state.hidden, state.cell) = self.lstm(steps, (state.hidden, state.cell))
+        if live is not None:
+            state.hidden = torch.where(live[:, None], state.hidden, before[0])
+            state.cell = torch.where(live[:, None], state.cell, before[1])
         joined: Tensor = out + steps
         return joined.permute(1, 2, 0)
 

@@ -57,22 +57,32 @@ class Mask:
         return self.bias.to(like.dtype).masked_fill(~self.safe, torch.finfo(like.dtype).min)
 
 
-def causal_allowed(queries: int, keys: int, device: torch.device) -> Tensor:
-    """(1, 1, T, S) bool for the last ``queries`` of ``keys`` columns."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)[None, None]
+def causal_allowed(queries: int, keys: int, device: torch.device, *, window: int | None = None) -> Tensor:
+    """(1, 1, T, S) bool for the last ``queries`` of ``keys`` columns, each seeing ``window`` columns with its own."""
+    allowed = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    if window is not None:
+        allowed = allowed.triu(keys - queries - window + 1)
+    return allowed[None, None]
 
 
-def causal_mask(queries: int, keys: int, padding: Tensor | None, *, device: torch.device) -> Mask:
+def causal_mask(
+    queries: int, keys: int, padding: Tensor | None, *, device: torch.device, window: int | None = None
+) -> Mask:
     """The mask of a decoder.
 
     Args:
         queries: T, columns of this call. keys: S, columns of this call and before it.
-        padding: (B, S) of 0 and 1 (1: a real column), or (B, 1, T, S) bool or additive, or ``None``.
+        padding: (B, S) of 0 and 1 (1: a real column), or ``None``; or (B, 1, T, S) bool or additive, which then says
+            all, the window included.
+        window: columns that a query sees, its own counted; by default all.
     """
+    window = window if window is not None and window < keys else None
     if padding is None:
-        if queries == keys:
+        if queries == keys and window is None:
             return Mask(causal=True)
-        return Mask() if queries == 1 else Mask.of(causal_allowed(queries, keys, device))
+        if queries == 1 and window is None:
+            return Mask()
+        return Mask.of(causal_allowed(queries, keys, device, window=window))
     if padding.dim() == 4:
         return Mask.of(_as_bool(padding))
     if padding.dim() != 2:
@@ -80,7 +90,9 @@ def causal_mask(queries: int, keys: int, padding: Tensor | None, *, device: torc
     if padding.shape[1] < keys:  # a caller that only tells of the past: what is new counts as real
         padding = torch.nn.functional.pad(padding, (0, keys - padding.shape[1]), value=1)
     real = padding[:, None, None, :keys].to(torch.bool)
-    return Mask.of(real if queries == 1 else causal_allowed(queries, keys, device) & real)
+    if queries == 1 and window is None:
+        return Mask.of(real)
+    return Mask.of(causal_allowed(queries, keys, device, window=window) & real)
 
 
 def memory_mask(padding: Tensor | None) -> Mask:

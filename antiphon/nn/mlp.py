@@ -68,22 +68,38 @@ class MLP(nn.Module):
 class GatedMLP(nn.Module):
     """``down(dropout(act(gate(x)) * up(x)))``.
 
+    Args:
+        fused: gate and up are one layer ``gate_up`` of 2 * hidden outputs, the gate's first, as some checkpoints have
+            them; otherwise two layers ``gate`` and ``up``.
+
     Source: Shazeer, "GLU Variants Improve Transformer", 2020.
     """
 
     def __init__(
-        self, width: int, hidden: int, *, act: str | Activation, bias: bool = False, dropout: float = 0.0
+        self,
+        width: int,
+        hidden: int,
+        *,
+        act: str | Activation,
+        bias: bool = False,
+        dropout: float = 0.0,
+        fused: bool = False,
     ) -> None:
         super().__init__()
-        self.gate = Linear(width, hidden, bias=bias)
-        self.up = Linear(width, hidden, bias=bias)
+        self.fused = fused
+        if fused:
+            self.gate_up = Linear(width, 2 * hidden, bias=bias)
+        else:
+            self.gate = Linear(width, hidden, bias=bias)
+            self.up = Linear(width, hidden, bias=bias)
         self.down = Linear(hidden, width, bias=bias)
         self.act = activation(act)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        return _projected(F.dropout(self.act(self.gate(x)) * self.up(x), self.dropout, self.training), self.down)
+        gate, up = self.gate_up(x).chunk(2, dim=-1) if self.fused else (self.gate(x), self.up(x))
+        return _projected(F.dropout(self.act(gate) * up, self.dropout, self.training), self.down)
 
 
 def _projected(hidden: Tensor, down: nn.Module) -> Tensor:

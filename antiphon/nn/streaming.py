@@ -26,11 +26,17 @@ class Streamed(Protocol):
     """
 
     def state(self, batch: int) -> Any:
-        """What the layer remembers before its first input, for ``batch`` rows: a dataclass of tensors and counts."""
+        """What the layer remembers before its first input, for ``batch`` rows: a dataclass of tensors and counts.
+
+        Its method ``reset(rows)`` lets rows (B,) bool begin anew.
+        """
         ...
 
-    def push(self, x: Tensor, state: Any, *, last: bool) -> Tensor:
-        """The outputs (B, C', M) that became final with the inputs (B, C, N), N and M from 0; ``state`` is changed."""
+    def push(self, x: Tensor, state: Any, *, last: bool, live: Tensor | None = None) -> Tensor:
+        """The outputs (B, C', M) that became final with the inputs (B, C, N), N and M from 0; ``state`` is changed.
+
+        Rows that are not ``live`` (B,) bool stand still: they remember what they did, and their outputs mean nothing.
+        """
         ...
 
     def ready(self, seen: int) -> int:
@@ -52,15 +58,28 @@ def chain_state(layers: Iterable[nn.Module], batch: int) -> list[Any]:
     return states
 
 
-def chain_push(layers: Iterable[nn.Module], x: Tensor, states: Sequence[Any], *, last: bool) -> Tensor:
+def chain_push(
+    layers: Iterable[nn.Module], x: Tensor, states: Sequence[Any], *, last: bool, live: Tensor | None = None
+) -> Tensor:
     """``Streamed.push`` through layers that follow each other."""
     ours = False  # whether x is a tensor of our own, which may be written over
     for layer, state in zip(layers, states, strict=True):
         if isinstance(layer, nn.ELU):
             x, ours = F.elu(x, layer.alpha, inplace=ours), True
         elif state is not None:
-            x, ours = cast(Streamed, layer).push(x, state, last=last), True
+            x, ours = cast(Streamed, layer).push(x, state, last=last, live=live), True
     return x
+
+
+def chain_reset(states: Iterable[Any], rows: Tensor) -> None:
+    """Lets ``rows`` (B,) bool of the states of layers that follow each other begin anew.
+
+    Raises:
+        SessionError: a layer whose rows have to go together; the states are then of no further use.
+    """
+    for state in states:
+        if state is not None:
+            state.reset(rows)
 
 
 def chain_ready(layers: Iterable[nn.Module], seen: int) -> int:

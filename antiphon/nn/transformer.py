@@ -15,6 +15,7 @@ from antiphon.nn.attention import Attention
 from antiphon.nn.column_step import Past, column_step
 from antiphon.nn.kv_cache import EncoderDecoderCache, KVCache, LayerCache
 from antiphon.nn.masks import Mask
+from antiphon.nn.rotary import Rotation
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Context:
     Attributes:
         mask, memory_mask: who sees whom. memory: (B, S, D) or ``None``.
         cache: past keys and values. head_mask, memory_head_mask: (layers, H), eager attention only.
+        rotation: rotary tables of the call's columns, where their positions are told so.
     """
 
     mask: Mask = field(default_factory=Mask)
@@ -57,6 +59,7 @@ class Context:
     head_mask: Tensor | None = None
     memory_head_mask: Tensor | None = None
     need_weights: bool = False
+    rotation: Rotation | None = None
 
     def caches(self, index: int) -> tuple[LayerCache | None, LayerCache | None]:
         """The caches of layer ``index``: its own columns', and the memory's."""
@@ -68,6 +71,8 @@ class Context:
     def past(self, layers: int) -> Past | None:
         """What a column looks at in a stack of ``layers``, once all that stays the same lies in the caches."""
         if self.cache is None or not layers or self.head_mask is not None or self.memory_head_mask is not None:
+            return None
+        if self.rotation is not None:
             return None
         caches = [self.caches(index) for index in range(layers)]
         own = [cache for cache, _ in caches if cache is not None]
@@ -82,6 +87,7 @@ class TransformerLayer(nn.Module):
 
     Args:
         norms: one normalisation for each of the two or three parts.
+        scales: what the outputs of attention and feed-forward part pass before they are added, where there is such.
         dropout: on the output of each part, in training only.
     """
 
@@ -92,6 +98,7 @@ class TransformerLayer(nn.Module):
         mlp: nn.Module,
         norms: Sequence[nn.Module],
         memory_attention: Attention | None = None,
+        scales: tuple[nn.Module, nn.Module] | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -102,6 +109,8 @@ class TransformerLayer(nn.Module):
             self.memory_attention = memory_attention
         self.mlp_norm = norms[-1]
         self.mlp = mlp
+        if scales is not None:
+            self.attention_scale, self.mlp_scale = scales
         self.dropout = dropout
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -115,9 +124,12 @@ class TransformerLayer(nn.Module):
             self.attention_norm(x),
             mask=context.mask,
             cache=own,
+            rotation=context.rotation,
             head_mask=head_mask,
             need_weights=context.need_weights,
         )
+        if hasattr(self, "attention_scale"):
+            attended = self.attention_scale(attended)
         x = x + self._drop(attended)
         memory_weights = None
         if context.memory is not None and hasattr(self, "memory_attention"):
@@ -131,8 +143,11 @@ class TransformerLayer(nn.Module):
                 need_weights=context.need_weights,
             )
             x = x + self._drop(attended)
+        fed = self.mlp(self.mlp_norm(x))
+        if hasattr(self, "mlp_scale"):
+            fed = self.mlp_scale(fed)
         # T5's feed-forward output can come in float32 inside a float16 model
-        return x + self._drop(self.mlp(self.mlp_norm(x))).to(x.dtype), weights, memory_weights
+        return x + self._drop(fed).to(x.dtype), weights, memory_weights
 
 
 class Transformer(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from antiphon.audio.mel import FLOOR, MultiScaleMel, mel_distance_db
 from antiphon.errors import ConfigError
 from antiphon.models.encodec import EncodecModel
-from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.conv_weight import ConvWeight
 from antiphon.training.average import holding
 from antiphon.training.codebooks import CodebookUpkeep
 from antiphon.training.discriminator import Adversary, AdversarySettings
@@ -194,9 +194,10 @@ def scale_layers(model: EncodecModel, samples: Tensor) -> None:
 
     Source: Mishkin and Matas, "All you need is a good init", 2016.
     """
-    layers = [module for module in model.modules() if isinstance(module, (Conv1d, ConvTranspose1d))]
+    layers = [module for module in model.modules() if isinstance(module, ConvWeight)]
     for layer in layers:
-        layer.bias.zero_()
+        if layer.bias is not None:
+            layer.bias.zero_()
     level = float(samples.std())
     handles = [layer.register_forward_hook(_scaling(level if layer is layers[-1] else 1.0)) for layer in layers]
     try:

@@ -71,3 +71,34 @@ def test_a_table_that_loses_a_name_is_noticed() -> None:
 
 def test_an_empty_table_changes_nothing() -> None:
     assert KeyTable().ours("anything.at.all") == KeyTable().theirs("anything.at.all") == "anything.at.all"
+
+
+STACKS = KeyTable(
+    [("layers.{0}.q_proj.linear.{1}", "steps.{1}.layers.{0}.query"), ("layers.{}.norm", "steps.0.layers.{}.norm")],
+    stacked=["layers.{}.q_proj.linear"],
+    repeated=["steps.1.layers.{}.norm"],
+)
+
+
+def test_numbers_may_change_places() -> None:
+    assert STACKS.ours("layers.4.q_proj.linear.7.weight") == "steps.7.layers.4.query.weight"
+    assert STACKS.theirs("steps.7.layers.4.query.weight") == "layers.4.q_proj.linear.7.weight"
+
+
+def test_a_stack_of_theirs_is_several_tensors_of_ours() -> None:
+    assert STACKS.piece("layers.4.q_proj.linear.7.weight") == ("layers.4.q_proj.linear.weight", 7)
+    pieces = STACKS.pieces("layers.4.q_proj.linear.codes", 2)
+    assert pieces == ["layers.4.q_proj.linear.0.codes", "layers.4.q_proj.linear.1.codes"]
+    assert [STACKS.piece(name) for name in pieces] == [("layers.4.q_proj.linear.codes", k) for k in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["layers.4.norm.weight", "layers.4.q_proj.linear.7.lora_A.x.weight", "layers.4"])
+def test_what_is_no_stack_has_no_pieces(name: str) -> None:
+    assert STACKS.piece(name) is None
+    assert STACKS.pieces(name, 3) is None
+
+
+def test_a_module_with_two_names_is_told_by_the_first() -> None:
+    assert not STACKS.repeats("layers.0.norm.weight")
+    assert STACKS.repeats("steps.1.layers.0.norm.weight")
+    assert not STACKS.repeats("steps.1.layers.0.query.weight")

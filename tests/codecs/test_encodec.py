@@ -11,7 +11,8 @@ from torch import Tensor
 from antiphon.codecs.encodec import EncodecCodec, check_codes, overlap_add
 from antiphon.codecs.seanet import SEANetShape
 from antiphon.errors import ParamError
-from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.conv import Conv1d
+from antiphon.nn.transposed_conv import ConvTranspose1d
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

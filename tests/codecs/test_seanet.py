@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from antiphon.codecs.seanet import SEANetDecoder, SEANetEncoder, SEANetShape
-from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.conv import Conv1d
+from antiphon.nn.transposed_conv import ConvTranspose1d
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

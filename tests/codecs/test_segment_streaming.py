@@ -15,7 +15,8 @@ from antiphon.codecs.encodec import EncodecCodec
 from antiphon.codecs.seanet import SEANetShape
 from antiphon.codecs.segment_streaming import EncodecSegmentDecoderStream, EncodecSegmentEncoderStream
 from antiphon.errors import ParamError, SessionError
-from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.conv import Conv1d
+from antiphon.nn.transposed_conv import ConvTranspose1d
 
 Encoded = tuple[Tensor, list[Tensor | None], int]
 BOOKS = 2

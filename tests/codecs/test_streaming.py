@@ -17,7 +17,8 @@ from antiphon.codecs.encodec import EncodecCodec
 from antiphon.codecs.seanet import SEANetShape
 from antiphon.codecs.streaming import EncodecDecoderStream, EncodecEncoderStream
 from antiphon.errors import ParamError, SessionError
-from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.conv import Conv1d
+from antiphon.nn.transposed_conv import ConvTranspose1d
 
 BOOKS, SIZE = 3, 16
 

@@ -317,3 +317,69 @@ def test_a_plan_is_not_changed_by_its_run_and_can_run_again(caplog: pytest.LogCa
     assert torch.equal(plan.columns, before)
     assert torch.equal(one.columns, other.columns)
     assert not caplog.records
+
+
+# streams without logits, and texts
+
+
+class Teller:
+    """A column sampler that remembers what it was told, and gives the column's number to all its streams."""
+
+    def __init__(self, streams: int) -> None:
+        self.streams = streams
+        self.told: list[tuple[list[list[int]], float, int]] = []
+
+    def __call__(self, tokens: Tensor, moment: Tensor, column: int) -> Tensor:
+        self.told.append((tokens.tolist(), float(moment.sum()), column))
+        return torch.full((len(tokens), self.streams), column)
+
+
+class Telling(Script):
+    """The script for the first stream alone, with a moment for the sampler."""
+
+    def __call__(self, columns: Tensor, first: int) -> StepOutput:
+        output = super().__call__(columns[:, :1], first)
+        output.moment = torch.full((len(columns), 1, 1), float(first))
+        return output
+
+
+def test_streams_without_logits_are_decided_by_the_sampler_once_the_others_are() -> None:
+    sampler = Teller(2)
+    prompt = torch.tensor([[[7], [8], [8]]])
+    columns = torch.nn.functional.pad(prompt, (0, 3), value=-1)
+    columns[0, 2, 2] = 5  # forced
+    plan = Plan(pattern=DelayPattern((0, 0, 0)), columns=columns, start=1, sampler=sampler, heads=1)
+    generation = Generation(Telling(cycle), plan).run()
+    assert generation.columns.tolist() == [[[7, 1, 2, 3], [8, 1, 2, 3], [8, 1, 5, 3]]]
+    assert sampler.told == [([[1]], 0.0, 1), ([[2]], 1.0, 2), ([[3]], 2.0, 3)]
+
+
+def test_callables_see_the_streams_that_have_logits() -> None:
+    seen: list[tuple[int, ...]] = []
+    columns = torch.nn.functional.pad(torch.tensor([[[7], [8]], [[7], [8]]]), (0, 2), value=-1)
+    listener = Listener()
+    plan = Plan(
+        pattern=DelayPattern((0, 0)),
+        columns=columns,
+        start=1,
+        sampler=Teller(1),
+        heads=1,
+        processors=[lambda ids, scores: (seen.append(tuple(ids.shape)), scores)[1]],
+        criteria=StoppingCriteriaList([lambda ids, scores: torch.tensor([ids.shape[1] >= 2] * len(ids))]),
+        streamer=listener,
+        noise=ItemNoise([1, 2]),
+    )
+    generation = Generation(Telling(cycle), plan).run()
+    assert seen == [(2, 1)]
+    assert generation.length == 2
+    assert generation.stopped
+    assert [torch.tensor(heard).shape for heard in listener.heard] == [torch.Size([2, 1]), torch.Size([2])]
+
+
+def test_a_text_that_ended_goes_on_with_a_token_of_its_own_until_all_have_ended() -> None:
+    columns = torch.nn.functional.pad(torch.zeros(2, 1, 1, dtype=torch.long), (0, 7), value=-1)
+    # item 0 says 1 2 3 .., item 1 says 2 3 4 ..
+    plan = Plan(pattern=DelayPattern((0,)), columns=columns, start=1, eos=(3,), after_end=9)
+    generation = Generation(Script(cycle), plan).run()
+    assert generation.columns[:, 0, : generation.length].tolist() == [[0, 1, 2, 3], [0, 2, 3, 9]]
+    assert generation.stopped

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiphon.errors import ConfigError
-from antiphon.nn.conv import Conv1d, ConvTranspose1d, pad_time
+from antiphon.errors import ConfigError, SessionError
+from antiphon.nn.conv import Conv1d, pad_time
+from antiphon.nn.transposed_conv import ConvTranspose1d
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -255,3 +256,35 @@ def test_a_layer_that_normalises_over_time_has_no_state() -> None:
     for layer in (Conv1d(3, 4, 7, norm="time_group_norm"), ConvTranspose1d(3, 4, 8, stride=4, norm="time_group_norm")):
         with pytest.raises(ConfigError, match="cannot run piece by piece"):
             layer.state(1)
+
+
+@pytest.mark.parametrize("pad_mode", ["constant", "replicate"])
+def test_rows_begin_anew_as_at_their_own_beginning(pad_mode: str) -> None:
+    layer = initialised(Conv1d(2, 3, 4, stride=2, causal=True, pad_mode=pad_mode, bias=False))
+    assert layer.bias is None
+    x, state = noise(3, 2, 14), layer.state(3)
+    with torch.no_grad():
+        layer.push(x[..., :6], state, last=False)
+        state.reset(torch.tensor([False, True, False]))
+        # a row that begins anew while it stands still has heard nothing yet
+        layer.push(x[..., 6:8] * 3, state, last=False, live=torch.tensor([False, False, True]))
+        out = layer.push(x[..., 6:], state, last=True)
+        torch.testing.assert_close(out[0], layer(x)[0, :, 3:])
+        torch.testing.assert_close(out[1], layer(x[1:2, :, 6:])[0])
+        heard = torch.cat([x[2:, :, :6], x[2:, :, 6:8] * 3, x[2:, :, 6:]], dim=-1)
+        torch.testing.assert_close(out[2], layer(heard)[0, :, 4:])
+
+
+def test_rows_go_together_within_a_frame_and_where_the_future_is_heard() -> None:
+    row = torch.tensor([True, False])
+    aligned = initialised(Conv1d(2, 3, 4, stride=2, causal=True, pad_mode="constant"))
+    state = aligned.state(2)
+    aligned.push(noise(2, 2, 3), state, last=False)
+    with pytest.raises(SessionError, match="whole frames"):
+        state.reset(row)
+    with pytest.raises(SessionError, match="whole frames"):
+        aligned.push(noise(2, 2, 4), aligned.state(2), last=False, live=row)
+        aligned.push(noise(2, 2, 1), state, last=False, live=row)
+    for options in ({"pad_mode": "reflect", "causal": True}, {"pad_mode": "constant"}):
+        with pytest.raises(SessionError, match="begin anew"):
+            Conv1d(2, 3, 5, norm="none", **options).state(2).reset(row)

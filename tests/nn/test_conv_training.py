@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiphon.nn.conv import PAD_MODES, Conv1d, ConvTranspose1d
+from antiphon.nn.conv import PAD_MODES, Conv1d
+from antiphon.nn.transposed_conv import ConvTranspose1d
 
 
 def made(layer: Any) -> Any:

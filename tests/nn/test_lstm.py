@@ -56,3 +56,19 @@ def test_large_layers_are_never_packed_and_give_the_same() -> None:
         streamed = layer.push(x, state, last=True)
         assert called == []
         assert (streamed - layer(x)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_rows_begin_anew_and_stand_still_alone(size: int) -> None:
+    torch.manual_seed(0)
+    layer, x = ResidualLSTM(6, 2), torch.randn(3, 6, 3 * size)
+    with torch.no_grad():
+        state = layer.state(3)
+        layer.push(x[..., :size], state, last=False)
+        layer.push(x[..., size : 2 * size], state, last=False, live=torch.tensor([False, True, True]))
+        state.reset(torch.tensor([False, False, True]))
+        out = layer.push(x[..., 2 * size :], state, last=True)
+        still = layer(torch.cat([x[..., :size], x[..., 2 * size :]], dim=-1))
+        torch.testing.assert_close(out[0], still[0, :, size:], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(out[1], layer(x)[1, :, 2 * size :], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(out[2], layer(x[..., 2 * size :])[2], atol=1e-6, rtol=1e-5)

@@ -23,6 +23,22 @@ def test_without_padding_a_decoder_needs_the_least_mask() -> None:
     assert torch.equal(causal_mask(2, 4, None, device=CPU).allowed, causal_allowed(2, 4, CPU))
 
 
+def test_a_window_hides_what_lies_further_back() -> None:
+    mask = causal_mask(4, 4, None, device=CPU, window=2)
+    assert mask.allowed[0, 0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    assert causal_mask(1, 4, None, device=CPU, window=3).allowed[0, 0].int().tolist() == [[0, 1, 1, 1]]
+    later = causal_mask(2, 5, torch.tensor([[1, 1, 1, 0, 1]]), device=CPU, window=3)
+    assert later.allowed[0, 0].int().tolist() == [[0, 1, 1, 0, 0], [0, 0, 1, 0, 1]]
+    alone = causal_mask(1, 3, torch.tensor([[1, 0, 1]]), device=CPU, window=2)
+    assert alone.allowed[0, 0].int().tolist() == [[0, 0, 1]]
+
+
+@pytest.mark.parametrize("keys", [1, 3])
+def test_a_window_that_holds_all_columns_changes_nothing(keys: int) -> None:
+    assert causal_mask(keys, keys, None, device=CPU, window=3) == Mask(causal=True)
+    assert causal_mask(1, keys, None, device=CPU, window=3) == causal_mask(1, keys, None, device=CPU)
+
+
 def test_padding_and_causality_come_together() -> None:
     mask = causal_mask(3, 3, torch.tensor([[0, 1, 1]]), device=CPU)
     assert mask.allowed[0, 0].int().tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 1]]

@@ -40,6 +40,17 @@ def test_the_gated_form_multiplies_two_ways_up() -> None:
     torch.testing.assert_close(layer(x), F.linear(soft * up, layer.down.weight))
 
 
+def test_gate_and_up_may_be_one_layer() -> None:
+    one, two = GatedMLP(4, 6, act="silu", fused=True), GatedMLP(4, 6, act="silu")
+    fill(two)
+    with torch.no_grad():
+        one.gate_up.weight.copy_(torch.cat([two.gate.weight, two.up.weight]))
+        one.down.weight.copy_(two.down.weight)
+    x = noise(2, 3, 4, seed=9)
+    torch.testing.assert_close(one(x), two(x))
+    assert set(one.state_dict()) == {"gate_up.weight", "down.weight"}
+
+
 @pytest.mark.parametrize("kind", [MLP, GatedMLP])
 def test_a_float32_way_down_inside_a_half_precision_model_gets_float32(kind: type[MLP]) -> None:
     layer = kind(4, 6, act="relu")

@@ -38,3 +38,15 @@ def test_the_result_is_rounded_before_it_is_scaled() -> None:
 
 def test_silence_stays_silence() -> None:
     assert not RMSNorm(5)(torch.zeros(2, 5)).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scaled_in_float32_the_product_is_rounded_once(dtype: torch.dtype) -> None:
+    norm = RMSNorm(4, eps=1e-8, scaled_in_float32=True).to(dtype)
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(2)).to(dtype)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.1, -0.3, 2.7, 0.9]))
+        wide = x.float() / (x.float().pow(2).mean(-1, keepdim=True) + 1e-8).sqrt() * norm.weight.float()
+        out = norm(x)
+    assert out.dtype is dtype
+    torch.testing.assert_close(out, wide.to(dtype))

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from antiphon import EncodecModel
 from antiphon.errors import ConfigError
-from antiphon.nn.conv import Conv1d, ConvTranspose1d
+from antiphon.nn.conv import Conv1d
+from antiphon.nn.transposed_conv import ConvTranspose1d
 from antiphon.training.codec import CodecLossWeights, CodecObjective, scale_layers, si_sdr_db
 from antiphon.training.loop import Trainer
 from antiphon.training.settings import RunSettings

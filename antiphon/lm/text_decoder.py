@@ -1,0 +1,99 @@
+"""A causal language model over one stream of text: embedding, layers with rotary positions, a window.
+
+Source: Défossez et al., "Moshi: a speech-text foundation model for real-time dialogue", 2024, section 3.2 (Helium).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.nn.attention import Attention
+from antiphon.nn.kv_cache import KVCache
+from antiphon.nn.linear import Embedding
+from antiphon.nn.masks import causal_mask
+from antiphon.nn.mlp import Activation, GatedMLP
+from antiphon.nn.norms import RMSNorm
+from antiphon.nn.ring_cache import RingCache
+from antiphon.nn.rotary import Rotary
+from antiphon.nn.transformer import Context, Record, Transformer, TransformerLayer
+
+
+class TextDecoder(nn.Module):
+    """The stack without a head.
+
+    Args:
+        vocabulary: rows of the embedding, special tokens counted. padding: a row that training leaves alone.
+        width: D. hidden: of the feed-forward layer, one of its two ways up. eps: of the normalisations.
+        base: of the rotary positions. window: columns that a query sees, its own counted.
+        attention_dropout: in training only.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        width: int,
+        layers: int,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        hidden: int,
+        act: str | Activation,
+        eps: float,
+        base: float,
+        window: int,
+        padding: int | None = None,
+        attention_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding = Embedding(vocabulary, width, padding_idx=padding)
+        self.rotary = Rotary(head_width, base)
+        self.window = window
+
+        def layer() -> TransformerLayer:
+            return TransformerLayer(
+                attention=Attention(width, heads, kv_heads=kv_heads, head_width=head_width, dropout=attention_dropout),
+                mlp=GatedMLP(width, hidden, act=act, fused=True),
+                norms=[RMSNorm(width, eps, scaled_in_float32=True) for _ in range(2)],
+            )
+
+        self.stack = Transformer([layer() for _ in range(layers)], RMSNorm(width, eps, scaled_in_float32=True))
+
+    def ring(self, rows: int, *, still_shapes: bool = False, dtype: torch.dtype | str | None = None) -> RingCache:
+        """An empty cache for rows that go on for ever, as wide as the window, where the weights are."""
+        device = self.embedding.weight.device
+        return RingCache(self.window, rows, device=device, dtype=dtype, still_shapes=still_shapes)
+
+    def forward(
+        self,
+        tokens: Tensor | None,
+        *,
+        embedded: Tensor | None = None,
+        padding: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        live: Tensor | None = None,
+        record: Record | None = None,
+    ) -> Tensor:
+        """Hidden states (B, T, D), normalised, of the next T columns.
+
+        Args:
+            tokens: (B, T) int64, or ``embedded``: (B, T, D).
+            padding: (B, S) over all columns so far, 0 where a column is padding; without a ring only.
+            positions: (B or 1, T) int64; by default the columns are counted on from the cache. A ring counts itself.
+            cache: written in place. live: (B,) bool, with a ring: the rows that go on.
+        """
+        x = self.embedding(tokens) if embedded is None else embedded
+        columns = x.shape[1]
+        if isinstance(cache, RingCache):
+            step = cache.begin(columns, live)
+            positions, mask = step.positions, step.mask
+        else:
+            past = cache.get_seq_length() if cache is not None else 0
+            if positions is None:
+                positions = torch.arange(past, past + columns, device=x.device)[None]
+            mask = causal_mask(columns, past + columns, padding, device=x.device, window=self.window)
+        context = Context(mask=mask, cache=cache, rotation=self.rotary.tables(positions, like=x))
+        hidden: Tensor = self.stack(x, context, record)
+        return hidden

@@ -1,0 +1,260 @@
+"""``generate`` of the whole of Moshi: the plan of all streams, the main decoder's steps, and the frames' sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from antiphon.errors import ParamError
+from antiphon.generation import precedence
+from antiphon.generation.config import GenerationConfig
+from antiphon.generation.engine import Generation, Plan, StepOutput
+from antiphon.generation.philox import ItemNoise, item_seeds
+from antiphon.generation.sampling import is_sampling
+from antiphon.models.moshi_prompts import Said, SpokenPrompt, aligned, delayed, spoken_prompt
+from antiphon.models.musicgen_generation import Callers, expanded
+from antiphon.models.text_generation import kept_states, text_plan
+from antiphon.nn.kv_cache import KVCache
+from antiphon.outputs import GenerateDecoderOnlyOutput, MoshiConditionalGenerationGenerateOutput
+
+_ACCEPTED = ("attention_mask", "past_key_values", "on_column", "prefix_allowed_tokens_fn", "tokenizer")
+_CALLERS = ("logits_processor", "stopping_criteria", "streamer")
+_DEPTH = ("depth_decoder_", "depth_")
+
+
+class SpokenSteps:
+    """The main decoder as the loop's step model: a call over columns of all streams.
+
+    Args:
+        model: the whole of Moshi. mask: (B, L0), 0 where a column of the prompt is not to be seen.
+        embedded: (B, L0, D), in place of what the first columns are embedded to.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        mask: Tensor,
+        embedded: Tensor | None,
+        cache: Any,
+        use_cache: bool,
+        states: tuple[bool, bool],
+    ) -> None:
+        self.model, self.mask, self.embedded = model, mask, embedded
+        self.cache, self.use_cache = cache, use_cache
+        self._states = {"output_hidden_states": True} if states[0] else {}
+        self._states |= {"output_attentions": True} if states[1] else {}
+
+    def __call__(self, columns: Tensor, first: int) -> StepOutput:
+        """One call over ``columns`` (B, 1 + 2 K, T) from ``first`` on."""
+        last = first + columns.shape[-1]
+        mask = functional.pad(self.mask, (0, max(0, last - self.mask.shape[1])), value=1)[:, :last]
+        output = self.model.decoder(
+            inputs_embeds=self._embedded(columns, first),
+            attention_mask=mask,
+            past_key_values=self.cache,
+            use_cache=self.use_cache,
+            logits_to_keep=1,
+            return_dict=True,
+            **self._states,
+        )
+        return StepOutput(
+            output.logits[:, -1].to(columns.device),
+            output.hidden_states,
+            output.attentions,
+            moment=output.last_hidden_state[:, -1:],
+        )
+
+    def _embedded(self, columns: Tensor, first: int) -> Tensor:
+        if self.embedded is None or first >= self.embedded.shape[1]:
+            embedded: Tensor = self.model.lm.embed(columns)
+            return embedded
+        held = self.embedded[:, first:]
+        later = columns[..., held.shape[1] :]
+        return torch.cat([held, self.model.lm.embed(later).to(held)], dim=1) if later.shape[-1] else held
+
+
+@dataclass
+class FrameSampler:
+    """The depth decoder as the loop's column sampler: Moshi's codebooks; the user's are in the plan.
+
+    Attributes:
+        settings: of the depth decoder's ``generate``. noise: of the items, or ``None``.
+    """
+
+    depth_decoder: Any
+    settings: dict[str, Any]
+    noise: ItemNoise | None
+
+    def __call__(self, tokens: Tensor, moment: Tensor, column: int) -> Tensor:
+        """(B, 2 K): the frame, and zeros that the plan replaces."""
+        frame: Tensor = self.depth_decoder.generate(
+            last_hidden_state=moment, input_ids=tokens, **self.settings, **self._noise_at(column)
+        )[:, 1:].to(tokens.device)
+        return torch.cat([frame, torch.zeros_like(frame)], dim=1)
+
+    def _noise_at(self, column: int) -> dict[str, Callable[[int], Tensor]]:
+        if self.noise is None:
+            return {}
+        books, vocabulary = self.depth_decoder.config.num_codebooks, self.depth_decoder.config.audio_vocab_size
+        noise = self.noise.gumbel(column, books, vocabulary, first_stream=1)  # (B, K, V); stream 0 is the text
+        return {"noise": lambda codebook: noise[:, codebook]}
+
+
+def generate(
+    model: Any, said: Said, kwargs: dict[str, Any], *, returns: tuple[bool, bool], initial: bool, goes_on: bool
+) -> Any:
+    """The body of ``MoshiForConditionalGeneration.generate``, which documents it."""
+    call_config = kwargs.pop("generation_config", None)
+    callers = Callers(**{name: kwargs.pop(name) for name in _CALLERS if name in kwargs})
+    depth_asked = _of_depth(kwargs)
+    config, given = precedence.resolve(call_config, model.generation_config, kwargs)
+    precedence.refuse_unknown(given, _ACCEPTED)
+    precedence.require_single_beam(config)
+    prompt = spoken_prompt(model, said, given.get("attention_mask"), config, initial=initial, goes_on=goes_on)
+    length = precedence.resolve_length(
+        config,
+        prompt.columns,
+        max_length_is_default=True,  # a quirk of the reference: here the keyword counts new columns too
+        ceiling=model.config.max_position_embeddings,
+    )
+    depth = _depth_settings(model, config, depth_asked)
+    times = config.num_return_sequences or 1
+    columns = _planned(model, prompt, length).repeat_interleave(times, dim=0)
+    draws = is_sampling(config), is_sampling(_depth_config(model, depth))
+    seeds = item_seeds(config.seed, len(columns)) if any(draws) else []
+    plan = text_plan(
+        columns[:, :1, : prompt.columns],
+        length,
+        config,
+        callers,
+        model.config.vocab_size,
+        given,
+        seeds if draws[0] else [],
+    )
+    noise = ItemNoise(seeds, device=columns.device) if draws[1] else None
+    plan = replace(plan, columns=columns, sampler=FrameSampler(model.depth_decoder, depth, noise))
+    steps = SpokenSteps(
+        model,
+        mask=prompt.mask.repeat_interleave(times, dim=0),
+        embedded=expanded(prompt.embedded, times),
+        cache=_cache(given, plan, length, config),
+        use_cache=plan.use_cache,
+        states=(
+            plan.keep_states and bool(config.output_hidden_states),
+            plan.keep_states and bool(config.output_attentions),
+        ),
+    )
+    generation = Generation(steps, plan)
+    for column in generation.steps():
+        if given.get("on_column") is not None:
+            given["on_column"](column)
+    text = generation.columns[:, 0, 0 if prompt.has_text else prompt.columns : generation.length]
+    return _output(model, config, generation, text, _codes(model, prompt, generation), returns, seeds, steps.cache)
+
+
+def _cache(given: dict[str, Any], plan: Plan, length: int, config: GenerationConfig) -> Any:
+    cache = given.get("past_key_values")
+    return KVCache(length, dtype=config.cache_dtype) if cache is None and plan.use_cache else cache
+
+
+def _of_depth(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Takes the depth decoder's settings out of ``kwargs``, under either of their prefixes."""
+    found: dict[str, Any] = {}
+    for name in list(kwargs):
+        prefix = next((prefix for prefix in _DEPTH if name.startswith(prefix)), None)
+        if prefix is None:
+            continue
+        own = name.removeprefix(prefix)
+        if own in found:
+            raise ParamError(f"depth_{own} and depth_decoder_{own} were both given", expected="one of them")
+        found[own] = kwargs.pop(name)
+    if "seed" in found or "num_return_sequences" in found:
+        raise ParamError("a seed or a number of sequences for the depth decoder alone", fix="Give it without a prefix")
+    return found
+
+
+def _depth_settings(model: Any, config: GenerationConfig, asked: dict[str, Any]) -> dict[str, Any]:
+    """What goes to the depth decoder's ``generate``: the checkpoint's settings for it, then the call's."""
+    stated = getattr(config, "depth_decoder_config", None) or {}
+    # how the reference keeps its cache, and how many tokens a frame has, is settled here
+    stated = {k: v for k, v in stated.items() if k not in ("cache_implementation", "min_length", "max_length")}
+    frame = model.num_codebooks + 1
+    for name in ("max_length", "max_new_tokens"):
+        wanted = frame - 1 if name == "max_new_tokens" else frame
+        if asked.get(name, wanted) != wanted:
+            raise ParamError(f"depth_decoder_{name}={asked[name]}", expected=f"{wanted}: a frame has all its codebooks")
+    return {**stated, **asked}
+
+
+def _depth_config(model: Any, settings: dict[str, Any]) -> GenerationConfig:
+    fields = {k: v for k, v in settings.items() if k not in ("generation_config", "logits_processor")}
+    own = model.depth_decoder.generation_config
+    return precedence.resolve(settings.get("generation_config"), own, fields)[0]
+
+
+def _planned(model: Any, prompt: SpokenPrompt, length: int) -> Tensor:
+    """The columns (B, 1 + 2 K, ``length``): the prompt, Moshi's to be decided, and what the user will say."""
+    initial = model.config.audio_vocab_size
+    text = functional.pad(prompt.text, (0, length - prompt.columns), value=-1)[:, None]
+    silent = _silence(model, len(prompt.text)).to(prompt.user)
+    user = torch.cat([prompt.user, silent.expand(-1, -1, length)], dim=-1)
+    streams = [text, delayed(prompt.own, length, initial), delayed(user, length, initial)]
+    return torch.cat([stream.to(text) for stream in streams], dim=1)
+
+
+def _silence(model: Any, rows: int) -> Tensor:
+    """The codes (B, K, 1) of one frame of zeros."""
+    samples = int(model.config.sampling_rate / model.config.audio_encoder_config.frame_rate)
+    zeros = torch.zeros((rows, 1, samples), dtype=model.audio_encoder.dtype, device=model.audio_encoder.device)
+    codes: Tensor = model.audio_encoder.encode(zeros, num_quantizers=model.num_codebooks)[0]
+    return codes
+
+
+def _codes(model: Any, prompt: SpokenPrompt, generation: Generation) -> Tensor:
+    """Moshi's whole frames (B, K, F), without the initial ones."""
+    own = generation.columns[:, 1 : 1 + model.num_codebooks, : generation.length]
+    return aligned(own)[..., prompt.empty :]
+
+
+def _output(
+    model: Any,
+    config: GenerationConfig,
+    generation: Generation,
+    text: Tensor,
+    codes: Tensor,
+    returns: tuple[bool, bool],
+    seeds: list[int],
+    cache: Any,
+) -> Any:
+    kept: dict[str, Any] = {"sequences": text}
+    if config.return_dict_in_generate:
+        kept |= {
+            "scores": tuple(generation.scores) or None,
+            "logits": tuple(generation.logits) or None,
+            "attentions": kept_states(generation, "attentions"),
+            "hidden_states": kept_states(generation, "hidden_states"),
+            "past_key_values": cache,
+        }
+    waveforms, with_codes = returns
+    if not waveforms and not with_codes:
+        return GenerateDecoderOnlyOutput(**kept, seeds=seeds or None) if config.return_dict_in_generate else text
+    return MoshiConditionalGenerationGenerateOutput(
+        **kept,
+        audio_sequences=_waveforms(model, codes) if waveforms else None,
+        audio_codes=codes if with_codes else None,
+        seeds=seeds or None,
+    )
+
+
+def _waveforms(model: Any, codes: Tensor) -> Tensor:
+    codec = model.audio_encoder
+    if not codes.shape[-1]:  # stopped before the first frame was whole
+        return torch.zeros((len(codes), 1, 0), dtype=codec.dtype, device=codec.device)
+    values: Tensor = codec.decode(codes.to(codec.device)).audio_values
+    return values

@@ -1,0 +1,275 @@
+"""``generate`` of a language model over text: prompts, masks and positions, and the model as the loop's step model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from antiphon.errors import ParamError
+from antiphon.generation import precedence
+from antiphon.generation.config import GenerationConfig
+from antiphon.generation.delays import UNDECIDED, DelayPattern
+from antiphon.generation.engine import Generation, Plan, StepOutput
+from antiphon.generation.philox import ItemNoise, item_seeds
+from antiphon.generation.sampling import build_processors, is_sampling
+from antiphon.generation.stopping import MaxTime, StoppingCriteriaList, StopStrings
+from antiphon.models.musicgen_generation import Callers, expanded
+from antiphon.nn.kv_cache import KVCache
+from antiphon.outputs import GenerateDecoderOnlyOutput
+
+log = logging.getLogger(__name__)
+
+_ACCEPTED = (
+    *("input_ids", "attention_mask", "position_ids", "inputs_embeds", "past_key_values"),
+    *("tokenizer", "prefix_allowed_tokens_fn"),
+)
+
+
+@dataclass
+class TextPrompt:
+    """What a text goes on from.
+
+    Attributes:
+        ids: (B, L0) int64; where there are only embeddings, an id that no text has. embedded: (B, L0, D) or ``None``.
+        mask: (B, L0), 1 for real columns. positions: (B, L0) int64. hidden: leading columns that are not returned.
+    """
+
+    ids: Tensor
+    embedded: Tensor | None
+    mask: Tensor
+    positions: Tensor
+    hidden: int = 0
+
+    def repeated(self, times: int) -> TextPrompt:
+        """Every row ``times`` times, neighbours together."""
+        parts = [expanded(part, times) for part in (self.ids, self.embedded, self.mask, self.positions)]
+        return TextPrompt(*parts, hidden=self.hidden)  # type: ignore[arg-type]
+
+
+class TextSteps:
+    """A documented model of text as the loop's step model: every step is one call of it.
+
+    Args:
+        model: anything with the call of ``MoshiForCausalLM``. cache: the caller's own, or ``None``.
+        states: ask for hidden states and for attentions.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prompt: TextPrompt,
+        *,
+        capacity: int,
+        use_cache: bool,
+        cache: Any = None,
+        cache_dtype: str | None = None,
+        states: tuple[bool, bool] = (False, False),
+    ) -> None:
+        self.model, self.prompt, self.use_cache = model, prompt, use_cache
+        self.cache = KVCache(capacity, dtype=cache_dtype) if cache is None and use_cache else cache
+        self._held = 0 if cache is None else cache.get_seq_length()
+        self._states = {"output_hidden_states": True} if states[0] else {}
+        self._states |= {"output_attentions": True} if states[1] else {}
+
+    def __call__(self, columns: Tensor, first: int) -> StepOutput:
+        """One call over ``columns`` (B, 1, T) from ``first`` on, or over those that a caller's cache has not."""
+        ids = columns[:, 0]
+        if first == 0 and self._held and self.use_cache:  # a cache of the caller's holds the beginning of the prompt
+            ids, first = ids[:, self._held :], self._held
+        output = self.model(
+            **self._inputs(ids, first),
+            attention_mask=self._up_to(self.prompt.mask, first + ids.shape[1], value=1),
+            position_ids=self._places(first, ids.shape[1]),
+            past_key_values=self.cache,
+            use_cache=self.use_cache,
+            logits_to_keep=1,
+            return_dict=True,
+            **self._states,
+        )
+        return StepOutput(output.logits[:, -1].to(columns.device), output.hidden_states, output.attentions)
+
+    def _inputs(self, ids: Tensor, first: int) -> dict[str, Tensor]:
+        embedded = self.prompt.embedded
+        if embedded is None:
+            return {"input_ids": ids}
+        if first >= embedded.shape[1]:
+            return {"input_ids": ids}
+        new = ids[:, embedded.shape[1] - first :]
+        own = embedded[:, first:]
+        return {"inputs_embeds": torch.cat([own, self.model.get_input_embeddings()(new).to(own)], dim=1)}
+
+    def _places(self, first: int, count: int) -> Tensor:
+        held = self.prompt.positions
+        later = torch.arange(1, max(0, first + count - held.shape[1]) + 1, device=held.device)
+        return torch.cat([held, held[:, -1:] + later], dim=1)[:, first : first + count]
+
+    @staticmethod
+    def _up_to(mask: Tensor, columns: int, *, value: int) -> Tensor:
+        return functional.pad(mask, (0, max(0, columns - mask.shape[1])), value=value)[:, :columns]
+
+
+def generate_text(
+    model: Any,
+    inputs: Tensor | None,
+    generation_config: GenerationConfig | None,
+    callers: Callers,
+    kwargs: dict[str, Any],
+) -> Any:
+    """The body of the ``generate`` of models of text, which document it."""
+    left_open = kwargs.get("max_length") is None
+    config, given = precedence.resolve(generation_config, model.generation_config, kwargs)
+    precedence.refuse_unknown(given, _ACCEPTED)
+    precedence.require_single_beam(config)
+    prompt = text_prompt(model, inputs, given, config).repeated(config.num_return_sequences or 1)
+    length = precedence.resolve_length(
+        config,
+        prompt.ids.shape[1],
+        max_length_is_default=left_open,
+        ceiling=getattr(model.config, "max_position_embeddings", None),
+    )
+    seeds = item_seeds(config.seed, len(prompt.ids)) if is_sampling(config) else []
+    plan = text_plan(prompt.ids[:, None], length, config, callers, model.config.vocab_size, given, seeds)
+    steps = TextSteps(
+        model,
+        prompt,
+        capacity=length,
+        use_cache=plan.use_cache,
+        cache=given.get("past_key_values"),
+        cache_dtype=config.cache_dtype,
+        states=(
+            plan.keep_states and bool(config.output_hidden_states),
+            plan.keep_states and bool(config.output_attentions),
+        ),
+    )
+    generation = Generation(steps, plan).run()
+    text = generation.columns[:, 0, prompt.hidden : generation.length]
+    if not config.return_dict_in_generate:
+        return text
+    return GenerateDecoderOnlyOutput(
+        sequences=text,
+        scores=tuple(generation.scores) or None,
+        logits=tuple(generation.logits) or None,
+        attentions=kept_states(generation, "attentions"),
+        hidden_states=kept_states(generation, "hidden_states"),
+        past_key_values=steps.cache,
+        seeds=seeds or None,
+    )
+
+
+def text_plan(
+    columns: Tensor,
+    length: int,
+    config: GenerationConfig,
+    callers: Callers,
+    vocabulary: int,
+    given: dict[str, Any],
+    seeds: Sequence[int],
+) -> Plan:
+    """The plan of a text behind ``columns`` (B, 1, L0), ``length`` columns in all."""
+    start, wanted = columns.shape[-1], bool(config.return_dict_in_generate)
+    eos = end_tokens(config)
+    criteria = StoppingCriteriaList(callers.stopping_criteria or [])
+    if config.max_time is not None:
+        criteria.append(MaxTime(config.max_time))
+    if config.stop_strings is not None:
+        criteria.append(StopStrings(config.stop_strings, _decoder(given), prompt_columns=start))
+    return Plan(
+        pattern=DelayPattern((0,)),
+        columns=functional.pad(columns, (0, length - start), value=UNDECIDED),
+        start=start,
+        processors=build_processors(
+            config,
+            prompt_columns=start,
+            vocabulary=vocabulary,
+            extra=callers.logits_processor or [],
+            prefix_allowed_tokens_fn=given.get("prefix_allowed_tokens_fn"),
+        ),
+        noise=ItemNoise(seeds, device=columns.device) if seeds else None,
+        heads=1,
+        criteria=criteria,
+        eos=eos,
+        after_end=None if not eos else eos[0] if config.pad_token_id is None else config.pad_token_id,
+        streamer=callers.streamer,
+        use_cache=config.use_cache is not False,
+        keep_scores=wanted and bool(config.output_scores),
+        keep_logits=wanted and bool(config.output_logits),
+        keep_states=wanted and bool(config.output_hidden_states or config.output_attentions),
+    )
+
+
+def end_tokens(config: GenerationConfig) -> tuple[int, ...]:
+    """The tokens that end a text."""
+    eos = config.eos_token_id
+    return () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
+
+
+def kept_states(generation: Generation, name: str) -> Any:
+    """What the steps kept under a name, one entry a step; ``None`` where nothing was kept."""
+    values = tuple(getattr(state, name) for state in generation.states)
+    return values if values and values[0] is not None else None
+
+
+def inferred_mask(ids: Tensor, config: GenerationConfig) -> Tensor:
+    """The mask (B, L0) of a prompt that came without: pads are told by their token, unless that is an end token too."""
+    pad, eos = config.pad_token_id, end_tokens(config)
+    if pad is None or pad in eos:
+        return torch.ones_like(ids)
+    return (ids != pad).to(torch.int64)
+
+
+def text_prompt(model: Any, inputs: Tensor | None, given: dict[str, Any], config: GenerationConfig) -> TextPrompt:
+    """The prompt of a call: ids, embeddings, both, or nothing but the token before a text.
+
+    Raises:
+        ParamError: ids that are given twice, of another type or out of range, or shapes that do not fit each other.
+    """
+    if inputs is not None and given.get("input_ids") is not None:
+        raise ParamError("inputs and input_ids were both given", expected="one of them")
+    ids, embedded = given.get("input_ids") if inputs is None else inputs, given.get("inputs_embeds")
+    hidden = 0
+    if ids is None and embedded is not None:  # what the embeddings stand for has no ids, and is not returned
+        ids = torch.full(embedded.shape[:2], model.config.vocab_size, dtype=torch.int64, device=embedded.device)
+        hidden = embedded.shape[1]
+    elif ids is None:
+        if config.bos_token_id is None:
+            raise ParamError("no input_ids, and no bos_token_id to begin with", fix="Give input_ids")
+        ids = torch.full((1, 1), config.bos_token_id, dtype=torch.int64, device=model.device)
+    check_ids(ids, model.config.vocab_size)
+    ids = ids.to(torch.int64)
+    mask = given.get("attention_mask")
+    mask = (torch.ones_like(ids) if hidden else inferred_mask(ids, config)) if mask is None else mask
+    if tuple(mask.shape) != tuple(ids.shape):
+        raise ParamError(f"attention_mask of shape {tuple(mask.shape)}", expected=f"{tuple(ids.shape)}")
+    mask = mask.to(ids)
+    positions = given.get("position_ids")
+    if positions is None:
+        positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 0)
+    return TextPrompt(ids, embedded, mask, positions.expand(len(ids), -1), hidden)
+
+
+def check_ids(ids: Any, highest: int, name: str = "input_ids") -> None:
+    """Raises ``ParamError`` unless ``ids`` are (B, L) whole numbers from 0 to ``highest``, one column or more."""
+    whole = isinstance(ids, Tensor) and not ids.is_floating_point() and ids.dtype is not torch.bool
+    if not whole or ids.dim() != 2 or not ids.numel():
+        shape = tuple(getattr(ids, "shape", ()))
+        raise ParamError(f"{name} of shape {shape}", expected="int64 (batch, columns), 1 or more of each")
+    low, high = int(ids.min()), int(ids.max())
+    if not (low >= 0 and high <= highest):
+        raise ParamError(f"{name} between {low} and {high}", expected=f"0 to {highest}")
+
+
+def _decoder(given: dict[str, Any]) -> Callable[[list[int]], str]:
+    tokenizer = given.get("tokenizer")
+    if tokenizer is None:
+        raise ParamError("stop_strings without a tokenizer", fix="Pass tokenizer=... to generate")
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids))
+
+    return decode

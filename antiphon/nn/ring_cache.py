@@ -1,0 +1,254 @@
+"""A cache of fixed memory: the last columns of each row, and each row with a clock of its own.
+
+Sessions run for hours and attention looks back over a window, so a column is written over the one that has left the
+window. Rows serve different users: they are forgotten alone, and they stand still alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from antiphon.errors import ParamError, SessionError
+from antiphon.nn.kv_cache import KVCache, LayerCache
+from antiphon.nn.masks import Mask
+from antiphon.nn.native.attention import Stored
+
+
+@dataclass(frozen=True)
+class RingStep:
+    """What the layers of one call share.
+
+    Attributes:
+        positions: (B or 1, T) int64, of the call's columns. mask: who sees whom, over what ``RingLayer.append`` gives.
+        columns: T. held: slots that were filled before, in any row. filled: slots that are looked at afterwards.
+        slots: where the last ``window`` of the columns go, (B or 1, at most ``window``) int64; an int for one column
+            of rows that are all at one place.
+        live: (B,) bool of the rows that go on, or ``None`` when all do.
+    """
+
+    positions: Tensor
+    mask: Mask
+    columns: int
+    held: int
+    filled: int
+    slots: int | Tensor
+    live: Tensor | None
+
+
+class RingCache(KVCache):
+    """Keys and values of the last ``window`` columns of B rows.
+
+    The column of position p lies in slot p % ``window``. Nothing here waits for a device: which slots are looked at
+    follows from the number of calls, and what differs between rows is told by masks.
+
+    Args:
+        window: columns that a query sees, its own counted; also the slots of a row. rows: B.
+        device: of the positions, and of the columns to come. dtype: what numbers are kept in, by default as they come.
+        still_shapes: look at all slots from the first call on, so that every call of T columns has the same shapes.
+
+    Attributes:
+        positions: (B,) int64, how many columns each row has had.
+
+    Raises:
+        ParamError: less than one slot or row, or eight-bit numbers.
+    """
+
+    def __init__(
+        self,
+        window: int,
+        rows: int,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | str | None = None,
+        still_shapes: bool = False,
+    ) -> None:
+        if not (window >= 1 and rows >= 1):
+            raise ParamError(f"a ring of {window} columns and {rows} rows", expected="at least 1 of each")
+        super().__init__(window, fixed=True, dtype=dtype)
+        if self._dtype is torch.int8:
+            raise ParamError("a ring of dtype 'int8'", expected="a floating point dtype, or None")
+        self.window = window
+        self.rows = rows
+        self.positions = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._still_shapes = still_shapes
+        self._together: int | None = None if still_shapes else 0  # where all rows are, while they are at one place
+        self._most = 0  # no row has had more columns
+        self._step: RingStep | None = None
+
+    def layer(self, index: int) -> RingLayer:
+        while len(self.layers) <= index:
+            self.layers.append(RingLayer(self))
+        layer = self.layers[index]
+        if not isinstance(layer, RingLayer):
+            raise SessionError("a ring's layer was replaced", fix="Make a new ring")
+        return layer
+
+    @property
+    def step(self) -> RingStep:
+        """What the call under way shares.
+
+        Raises:
+            SessionError: none was begun.
+        """
+        if self._step is None:
+            raise SessionError("columns came before their call was announced", fix="Call begin() before the layers")
+        return self._step
+
+    def begin(self, columns: int, live: Tensor | None = None) -> RingStep:
+        """Announces a call of the next T columns, and counts them.
+
+        Args:
+            columns: T. live: (B,) bool, the rows that go on; by default all. The others stand still: their columns are
+                not kept and their outputs mean nothing.
+
+        Returns:
+            What the layers of the call share. After a call that failed the rows have to be reset.
+
+        Raises:
+            ParamError: ``live`` of another shape or dtype.
+        """
+        if live is not None and (live.shape != (self.rows,) or live.dtype is not torch.bool):
+            raise ParamError(f"live {tuple(live.shape)} of {live.dtype}", expected=f"({self.rows},) of torch.bool")
+        if live is not None:
+            self._together = None
+        device, new = self.positions.device, torch.arange(columns, device=self.positions.device)
+        together = self._together
+        first = self.positions[:, None] if together is None else torch.full((1, 1), together, device=device)
+        held = self.window if self._still_shapes else min(self._most, self.window)
+        kept = new[-self.window :]
+        slots: int | Tensor = (first + kept) % self.window
+        if together is not None and columns == 1:
+            slots = together % self.window
+        self._most += columns
+        self._step = RingStep(
+            positions=first + new,
+            mask=self._mask(first, new, held),
+            columns=columns,
+            held=held,
+            filled=self.window if self._still_shapes else min(self._most, self.window),
+            slots=slots,
+            live=live,
+        )
+        if together is not None:
+            self._together = together + columns
+        self.positions += columns if live is None else columns * live
+        return self._step
+
+    def _mask(self, first: Tensor, new: Tensor, held: int) -> Mask:
+        """Over the filled slots for one column, else over the slots held before and the call's own columns."""
+        columns, window = len(new), self.window
+        if columns == 1:
+            if self._together is not None:
+                return Mask()
+            filled = window if self._still_shapes else min(self._most, window)
+            slots = torch.arange(filled, device=new.device)
+            allowed = (first - (first - slots) % window >= 0)[:, None, None]  # (B, 1, 1, S)
+            return Mask(allowed=allowed, safe=allowed)  # a column sees itself, so that no row sees nothing
+        if not held and columns <= window:
+            return Mask(causal=True)
+        slots = torch.arange(held, device=new.device)
+        last = first - 1
+        at = (last - (last - slots) % window)[:, None]  # (B, 1, S), positions of what the slots hold
+        queries = (first + new)[..., None]  # (B, T, 1)
+        past = (at >= 0) & (at > queries - window)
+        own = (new <= new[:, None]) & (new > new[:, None] - window)  # (T, T)
+        allowed = torch.cat([past, own.expand(len(past), -1, -1)], dim=-1)[:, None]
+        return Mask(allowed=allowed, safe=allowed)
+
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Forgets rows, and keeps the memory.
+
+        Args:
+            rows: (R,) int64 row numbers, or (B,) bool; by default all.
+        """
+        if rows is None:
+            self.positions.zero_()
+            self._together, self._most = None if self._still_shapes else 0, 0
+        else:
+            self.positions[rows] = 0
+            self._together = None
+        for index in range(len(self.layers)):
+            self.layer(index).forget(rows)
+        self._step = None
+
+
+class RingLayer(LayerCache):
+    """The keys and values of one layer of a ring; what differs from call to call is the ring's ``step``."""
+
+    def __init__(self, ring: RingCache) -> None:
+        super().__init__(ring.window, fixed=True, dtype=ring._dtype)
+        self._ring = ring
+
+    def _grown(self, before: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        # hidden slots are multiplied by zero, which only numbers survive
+        return torch.zeros(shape, dtype=dtype, device=device)
+
+    def write(self, keys: Tensor, values: Tensor) -> None:
+        """Writes the call's columns (B, H, T, D) into their slots.
+
+        Raises:
+            SessionError: a gradient is wanted. ParamError: another number of rows or columns than announced.
+        """
+        step = self._ring.step
+        if torch.is_grad_enabled() and (keys.requires_grad or values.requires_grad):
+            raise SessionError("a ring holds no gradients", fix="Run under torch.no_grad()")
+        if (keys.shape[0], keys.shape[2]) != (self._ring.rows, step.columns):
+            raise ParamError(
+                f"{keys.shape[0]} rows of {keys.shape[2]} columns", expected=f"{self._ring.rows} of {step.columns}"
+            )
+        self._reserve(keys, self.capacity)
+        self._dtype = keys.dtype
+        for held, new in zip((self._keys, self._values), (keys, values), strict=True):
+            if held is not None:
+                self._place(held, new, step)
+        self.length = step.filled
+
+    def _place(self, held: Tensor, new: Tensor, step: RingStep) -> None:
+        slots = step.slots
+        if isinstance(slots, int):
+            held[:, :, slots : slots + 1] = new
+            return
+        columns = new[:, :, -slots.shape[1] :].to(held.dtype)
+        if len(slots) == 1:
+            held.index_copy_(2, slots[0], columns)
+            return
+        rows = torch.arange(len(slots), device=slots.device)[:, None]
+        columns = columns.transpose(1, 2)  # (B, H, T, D) -> (B, T, H, D), the order of what is indexed below
+        # of a row that stands still one column goes to the slot that its next one takes anyway; more would not
+        if step.live is not None and step.columns > 1:
+            columns = torch.where(step.live[:, None, None, None], columns, held[rows, :, slots])
+        held[rows, :, slots] = columns
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Writes the call's columns, and returns what ``step.mask`` is over.
+
+        Returns:
+            The filled slots for one column; for more of them the slots held before, and the new columns after them,
+            because these are written over what the first of them still see.
+        """
+        step = self._ring.step
+        if step.columns == 1 or not step.held:
+            self.write(keys, values)
+            return self.floats() if step.columns == 1 else (keys, values)
+        self._reserve(keys, self.capacity)
+        past = Stored(*(held[:, :, : step.held] for held in (self.slots.keys, self.slots.values))).floats(keys.dtype)
+        together = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
+        self.write(keys, values)
+        return together
+
+    def forget(self, rows: Tensor | None) -> None:
+        """Clears rows, so that nothing that was not finite outlives them."""
+        if rows is None:
+            self.length = 0
+        for held in (self._keys, self._values):
+            if held is not None:
+                held[slice(None) if rows is None else rows] = 0
+
+    def select(self, rows: Tensor) -> None:
+        raise SessionError("the rows of a ring keep their places", fix="Use a cache that grows")
+
+    def crop(self, length: int) -> None:
+        raise SessionError("a ring forgets whole rows only", fix="Use reset(rows)")
