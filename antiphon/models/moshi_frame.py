@@ -14,7 +14,7 @@ from antiphon.generation.config import GenerationConfig
 from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import build_processors, is_sampling, select
 from antiphon.models.musicgen_generation import expanded
-from antiphon.models.text_generation import check_ids
+from antiphon.models.text_generation import check_ids, refuse_foreign
 from antiphon.outputs import GenerateDecoderOnlyOutput
 
 _ACCEPTED = ("input_ids", "last_hidden_state", "noise")
@@ -59,6 +59,7 @@ def generate_frame(
     config, given = precedence.resolve(generation_config, model.generation_config, kwargs)
     precedence.refuse_unknown(given, _ACCEPTED)
     precedence.require_single_beam(config)
+    refuse_foreign(config)
     if config.eos_token_id is not None:
         raise ParamError(f"eos_token_id={config.eos_token_id} within a frame, which always has all of its codebooks")
     text, moment = _prompt(model, inputs, given)
