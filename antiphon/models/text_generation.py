@@ -48,8 +48,8 @@ class TextPrompt:
 
     def repeated(self, times: int) -> TextPrompt:
         """Every row ``times`` times, neighbours together."""
-        parts = [expanded(part, times) for part in (self.ids, self.embedded, self.mask, self.positions)]
-        return TextPrompt(*parts, hidden=self.hidden)  # type: ignore[arg-type]
+        ids, mask, positions = (part.repeat_interleave(times, dim=0) for part in (self.ids, self.mask, self.positions))
+        return TextPrompt(ids, expanded(self.embedded, times), mask, positions, self.hidden)
 
 
 class TextSteps:
