@@ -51,7 +51,9 @@ def main() -> None:
     for one in made:
         draw(one.audio, one.path.with_suffix(".png"), title=one.audio.prompt or one.path.stem)
     print(table(made))
-    print("Beside each sound lies a picture of it (.png). followed-melody.png shows the melody that was heard above, and")
+    print(
+        "Beside each sound lies a picture of it (.png). followed-melody.png shows the melody that was heard above, and"
+    )
     print("below what was made of it: dark where the strongest pitch class is the one that was heard.")
 
 
