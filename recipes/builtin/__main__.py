@@ -18,7 +18,7 @@ from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
 from recipes.builtin.text_lessons import lessons_of
 
-_CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 6000
+_CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 18000
 
 
 def sounds(runs: Path, workers: int) -> None:
