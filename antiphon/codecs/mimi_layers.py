@@ -143,7 +143,7 @@ class MimiEncoder(nn.Module):
     def __init__(self, shape: MimiShape) -> None:
         super().__init__()
         width = shape.transformer.width
-        self.streams = shape.streams
+        self.streams, self.stride = shape.streams, shape.stride
         self.convolutions = SEANetEncoder(shape.convolutions)
         self.transformer = MimiTransformer(shape.transformer)
         self.downsample: Conv1d | None = None
@@ -171,7 +171,7 @@ class MimiDecoder(nn.Module):
     def __init__(self, shape: MimiShape) -> None:
         super().__init__()
         width = shape.transformer.width
-        self.streams = shape.streams
+        self.streams, self.stride = shape.streams, shape.stride
         self.upsample: ConvTranspose1d | None = None
         if shape.stride > 1:
             self.upsample = ConvTranspose1d(

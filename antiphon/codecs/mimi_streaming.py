@@ -195,7 +195,7 @@ def _check_streams(side: MimiEncoder | MimiDecoder, batch: int) -> None:
 
 
 def _ring(side: MimiEncoder | MimiDecoder, batch: int) -> RingCache:
-    return RingCache(side.transformer.window, batch, device=next(side.parameters()).device)
+    return RingCache(side.transformer.window, batch, at_once=side.stride, device=next(side.parameters()).device)
 
 
 def _held(ring: RingCache) -> list[Tensor]:

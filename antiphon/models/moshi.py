@@ -241,7 +241,7 @@ class MoshiForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
 
     @torch.no_grad()
-    def generate(
+    def generate(  # type: ignore[override]  # the documented arguments
         self,
         input_ids: Tensor | None = None,
         user_input_values: Tensor | None = None,

@@ -13,8 +13,7 @@ from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
 from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import build_processors, is_sampling, select
-from antiphon.models.musicgen_generation import expanded
-from antiphon.models.text_generation import check_ids
+from antiphon.models.text_generation import check_ids, refuse_foreign
 from antiphon.outputs import GenerateDecoderOnlyOutput
 
 _ACCEPTED = ("input_ids", "last_hidden_state", "noise")
@@ -59,11 +58,12 @@ def generate_frame(
     config, given = precedence.resolve(generation_config, model.generation_config, kwargs)
     precedence.refuse_unknown(given, _ACCEPTED)
     precedence.require_single_beam(config)
+    refuse_foreign(config)
     if config.eos_token_id is not None:
         raise ParamError(f"eos_token_id={config.eos_token_id} within a frame, which always has all of its codebooks")
     text, moment = _prompt(model, inputs, given)
     times = config.num_return_sequences or 1
-    text, moment = text.repeat_interleave(times, dim=0), expanded(moment, times)
+    text, moment = text.repeat_interleave(times, dim=0), moment.repeat_interleave(times, dim=0)
     steps = _steps(config, model.config.num_codebooks, left_open)
     processors = build_processors(
         config, prompt_columns=1, vocabulary=model.config.audio_vocab_size, extra=logits_processor or []

@@ -18,7 +18,7 @@ from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import is_sampling
 from antiphon.models.moshi_prompts import Said, SpokenPrompt, aligned, delayed, spoken_prompt
 from antiphon.models.musicgen_generation import Callers, expanded
-from antiphon.models.text_generation import kept_states, text_plan
+from antiphon.models.text_generation import kept_states, refuse_foreign, text_plan
 from antiphon.nn.kv_cache import KVCache
 from antiphon.outputs import GenerateDecoderOnlyOutput, MoshiConditionalGenerationGenerateOutput
 
@@ -106,61 +106,103 @@ class FrameSampler:
         return {"noise": lambda codebook: noise[:, codebook]}
 
 
+@dataclass
+class Asked:
+    """The settings of a call.
+
+    Attributes:
+        config: of the text. given: arguments that are no settings. callers: callables over the text.
+        depth: keywords of the depth decoder's ``generate``. depth_config: what they come to.
+    """
+
+    config: GenerationConfig
+    given: dict[str, Any]
+    callers: Callers
+    depth: dict[str, Any]
+    depth_config: GenerationConfig
+
+    @staticmethod
+    def of(model: Any, kwargs: dict[str, Any]) -> Asked:
+        """Sorts the keywords of a call.
+
+        Raises:
+            ParamError: a value out of range, or one that means nothing here. ParamTypeError: an unknown argument.
+        """
+        call_config = kwargs.pop("generation_config", None)
+        callers = Callers(**{name: kwargs.pop(name) for name in _CALLERS if name in kwargs})
+        of_depth = _of_depth(kwargs)
+        config, given = precedence.resolve(call_config, model.generation_config, kwargs)
+        precedence.refuse_unknown(given, _ACCEPTED)
+        precedence.require_single_beam(config)
+        refuse_foreign(config)
+        depth = _depth_settings(model, config, of_depth)
+        return Asked(config, given, callers, depth, _depth_config(model, depth))
+
+
 def generate(
     model: Any, said: Said, kwargs: dict[str, Any], *, returns: tuple[bool, bool], initial: bool, goes_on: bool
 ) -> Any:
     """The body of ``MoshiForConditionalGeneration.generate``, which documents it."""
-    call_config = kwargs.pop("generation_config", None)
-    callers = Callers(**{name: kwargs.pop(name) for name in _CALLERS if name in kwargs})
-    depth_asked = _of_depth(kwargs)
-    config, given = precedence.resolve(call_config, model.generation_config, kwargs)
-    precedence.refuse_unknown(given, _ACCEPTED)
-    precedence.require_single_beam(config)
-    prompt = spoken_prompt(model, said, given.get("attention_mask"), config, initial=initial, goes_on=goes_on)
+    asked = Asked.of(model, kwargs)
+    prompt = spoken_prompt(
+        model, said, asked.given.get("attention_mask"), asked.config, initial=initial, goes_on=goes_on
+    )
+    plan, seeds = _plan(model, asked, prompt)
+    times = asked.config.num_return_sequences or 1
+    steps = SpokenSteps(
+        model,
+        mask=prompt.mask.repeat_interleave(times, dim=0),
+        embedded=expanded(prompt.embedded, times),
+        cache=_cache(asked, plan),
+        use_cache=plan.use_cache,
+        states=(
+            plan.keep_states and bool(asked.config.output_hidden_states),
+            plan.keep_states and bool(asked.config.output_attentions),
+        ),
+    )
+    generation = Generation(steps, plan)
+    for column in generation.steps():
+        if asked.given.get("on_column") is not None:
+            asked.given["on_column"](column)
+    text = generation.columns[:, 0, 0 if prompt.has_text else prompt.columns : generation.length]
+    codes = _codes(model, prompt, generation)
+    return _output(model, asked.config, generation, text, codes, returns, seeds, steps.cache)
+
+
+def _plan(model: Any, asked: Asked, prompt: SpokenPrompt) -> tuple[Plan, list[int]]:
+    """The plan of all streams, and the items' seeds, none where both decoders are greedy."""
+    config = asked.config
     length = precedence.resolve_length(
         config,
         prompt.columns,
         max_length_is_default=True,  # a quirk of the reference: here the keyword counts new columns too
         ceiling=model.config.max_position_embeddings,
     )
-    depth = _depth_settings(model, config, depth_asked)
-    times = config.num_return_sequences or 1
-    columns = _planned(model, prompt, length).repeat_interleave(times, dim=0)
-    draws = is_sampling(config), is_sampling(_depth_config(model, depth))
-    seeds = item_seeds(config.seed, len(columns)) if any(draws) else []
+    columns = _planned(model, prompt, length).repeat_interleave(config.num_return_sequences or 1, dim=0)
+    draws_text, draws_frames = is_sampling(config), is_sampling(asked.depth_config)
+    seeds = item_seeds(config.seed, len(columns)) if draws_text or draws_frames else []
     plan = text_plan(
         columns[:, :1, : prompt.columns],
         length,
         config,
-        callers,
+        asked.callers,
         model.config.vocab_size,
-        given,
-        seeds if draws[0] else [],
+        asked.given,
+        seeds if draws_text else [],
     )
-    noise = ItemNoise(seeds, device=columns.device) if draws[1] else None
-    plan = replace(plan, columns=columns, sampler=FrameSampler(model.depth_decoder, depth, noise))
-    steps = SpokenSteps(
-        model,
-        mask=prompt.mask.repeat_interleave(times, dim=0),
-        embedded=expanded(prompt.embedded, times),
-        cache=_cache(given, plan, length, config),
-        use_cache=plan.use_cache,
-        states=(
-            plan.keep_states and bool(config.output_hidden_states),
-            plan.keep_states and bool(config.output_attentions),
-        ),
-    )
-    generation = Generation(steps, plan)
-    for column in generation.steps():
-        if given.get("on_column") is not None:
-            given["on_column"](column)
-    text = generation.columns[:, 0, 0 if prompt.has_text else prompt.columns : generation.length]
-    return _output(model, config, generation, text, _codes(model, prompt, generation), returns, seeds, steps.cache)
+    noise = ItemNoise(seeds, device=columns.device) if draws_frames else None
+    return replace(plan, columns=columns, sampler=FrameSampler(model.depth_decoder, asked.depth, noise)), seeds
 
 
-def _cache(given: dict[str, Any], plan: Plan, length: int, config: GenerationConfig) -> Any:
-    cache = given.get("past_key_values")
-    return KVCache(length, dtype=config.cache_dtype) if cache is None and plan.use_cache else cache
+def _cache(asked: Asked, plan: Plan) -> Any:
+    cache = asked.given.get("past_key_values")
+    if cache is None and plan.use_cache:
+        return KVCache(plan.columns.shape[-1], dtype=asked.config.cache_dtype)
+    if cache is not None and cache.get_seq_length():
+        raise ParamError(
+            f"past_key_values with {cache.get_seq_length()} columns", expected="an empty cache", fix="Pass a new one"
+        )
+    return cache
 
 
 def _of_depth(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,8 @@ class TextPrompt:
 
     def repeated(self, times: int) -> TextPrompt:
         """Every row ``times`` times, neighbours together."""
-        parts = [expanded(part, times) for part in (self.ids, self.embedded, self.mask, self.positions)]
-        return TextPrompt(*parts, hidden=self.hidden)  # type: ignore[arg-type]
+        ids, mask, positions = (part.repeat_interleave(times, dim=0) for part in (self.ids, self.mask, self.positions))
+        return TextPrompt(ids, expanded(self.embedded, times), mask, positions, self.hidden)
 
 
 class TextSteps:
@@ -126,6 +126,7 @@ def generate_text(
     config, given = precedence.resolve(generation_config, model.generation_config, kwargs)
     precedence.refuse_unknown(given, _ACCEPTED)
     precedence.require_single_beam(config)
+    refuse_foreign(config)
     prompt = text_prompt(model, inputs, given, config).repeated(config.num_return_sequences or 1)
     length = precedence.resolve_length(
         config,
@@ -160,6 +161,15 @@ def generate_text(
         past_key_values=steps.cache,
         seeds=seeds or None,
     )
+
+
+def refuse_foreign(config: GenerationConfig) -> None:
+    """Raises ``ParamError`` for settings that other families have and these have not."""
+    asked = {name: getattr(config, name) for name in ("window_seconds", "stride_seconds", "batch_invariant")}
+    asked["guidance_scale"] = config.guidance_scale if (config.guidance_scale or 1) > 1 else None
+    for name, value in asked.items():
+        if value:
+            raise ParamError(f"{name}={value} for a model that has no such setting", fix=f"Leave out {name}")
 
 
 def text_plan(

@@ -24,8 +24,8 @@ class RingStep:
     Attributes:
         positions: (B or 1, T) int64, of the call's columns. mask: who sees whom, over what ``RingLayer.append`` gives.
         columns: T. held: slots that were filled before, in any row. filled: slots that are looked at afterwards.
-        slots: where the last ``window`` of the columns go, (B or 1, at most ``window``) int64; an int for one column
-            of rows that are all at one place.
+        slots: where the last of the columns go, (B or 1, at most all slots) int64; an int for one column of rows that
+            are all at one place.
         live: (B,) bool of the rows that go on, or ``None`` when all do.
     """
 
@@ -41,16 +41,18 @@ class RingStep:
 class RingCache(KVCache):
     """Keys and values of the last ``window`` columns of B rows.
 
-    The column of position p lies in slot p % ``window``. Nothing here waits for a device: which slots are looked at
+    The column of position p lies in slot p % ``slots``. Nothing here waits for a device: which slots are looked at
     follows from the number of calls, and what differs between rows is told by masks.
 
     Args:
-        window: columns that a query sees, its own counted; also the slots of a row. rows: B.
+        window: columns that a query sees, its own counted. rows: B.
+        at_once: columns that usually come in one call. A row has as many slots more than its window, less one, so that
+            such calls write first and then look at the slots as they lie; longer calls are joined to what they see.
         device: of the positions, and of the columns to come. dtype: what numbers are kept in, by default as they come.
         still_shapes: look at all slots from the first call on, so that every call of T columns has the same shapes.
 
     Attributes:
-        positions: (B,) int64, how many columns each row has had.
+        positions: (B,) int64, how many columns each row has had. slots: of a row.
 
     Raises:
         ParamError: less than one slot or row, or eight-bit numbers.
@@ -61,16 +63,20 @@ class RingCache(KVCache):
         window: int,
         rows: int,
         *,
+        at_once: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | str | None = None,
         still_shapes: bool = False,
     ) -> None:
-        if not (window >= 1 and rows >= 1):
-            raise ParamError(f"a ring of {window} columns and {rows} rows", expected="at least 1 of each")
-        super().__init__(window, fixed=True, dtype=dtype)
+        if not (window >= 1 and rows >= 1 and at_once >= 1):
+            asked = f"a ring of {window} columns and {rows} rows for {at_once} at once"
+            raise ParamError(asked, expected="at least 1 of each")
+        self.slots = window + at_once - 1
+        super().__init__(self.slots, fixed=True, dtype=dtype)
         if self._dtype is torch.int8:
             raise ParamError("a ring of dtype 'int8'", expected="a floating point dtype, or None")
         self.window = window
+        self.at_once = at_once
         self.rows = rows
         self.positions = torch.zeros(rows, dtype=torch.int64, device=device)
         self._still_shapes = still_shapes
@@ -117,18 +123,18 @@ class RingCache(KVCache):
         device, new = self.positions.device, torch.arange(columns, device=self.positions.device)
         together = self._together
         first = self.positions[:, None] if together is None else torch.full((1, 1), together, device=device)
-        held = self.window if self._still_shapes else min(self._most, self.window)
-        kept = new[-self.window :]
-        slots: int | Tensor = (first + kept) % self.window
+        held = self.slots if self._still_shapes else min(self._most, self.slots)
+        kept = new[-self.slots :]
+        slots: int | Tensor = (first + kept) % self.slots
         if together is not None and columns == 1:
-            slots = together % self.window
+            slots = together % self.slots
         self._most += columns
         self._step = RingStep(
             positions=first + new,
             mask=self._mask(first, new, held),
             columns=columns,
             held=held,
-            filled=self.window if self._still_shapes else min(self._most, self.window),
+            filled=self.slots if self._still_shapes else min(self._most, self.slots),
             slots=slots,
             live=live,
         )
@@ -138,25 +144,27 @@ class RingCache(KVCache):
         return self._step
 
     def _mask(self, first: Tensor, new: Tensor, held: int) -> Mask:
-        """Over the filled slots for one column, else over the slots held before and the call's own columns."""
+        """Over the filled slots for few columns, else over the slots held before and the call's own columns."""
         columns, window = len(new), self.window
-        if columns == 1:
-            if self._together is not None:
+        queries = (first + new)[..., None]  # (B, T, 1)
+        if columns <= self.at_once:
+            if columns == self.at_once == 1 and self._together is not None:
                 return Mask()
-            filled = window if self._still_shapes else min(self._most, window)
-            slots = torch.arange(filled, device=new.device)
-            allowed = (first - (first - slots) % window >= 0)[:, None, None]  # (B, 1, 1, S)
+            filled = self.slots if self._still_shapes else min(self._most, self.slots)
+            at = self._positions_in(filled, first + columns - 1)
+            allowed = ((at >= 0) & (at <= queries) & (at > queries - window))[:, None]  # (B, 1, T, S)
             return Mask(allowed=allowed, safe=allowed)  # a column sees itself, so that no row sees nothing
         if not held and columns <= window:
             return Mask(causal=True)
-        slots = torch.arange(held, device=new.device)
-        last = first - 1
-        at = (last - (last - slots) % window)[:, None]  # (B, 1, S), positions of what the slots hold
-        queries = (first + new)[..., None]  # (B, T, 1)
+        at = self._positions_in(held, first - 1)
         past = (at >= 0) & (at > queries - window)
         own = (new <= new[:, None]) & (new > new[:, None] - window)  # (T, T)
         allowed = torch.cat([past, own.expand(len(past), -1, -1)], dim=-1)[:, None]
         return Mask(allowed=allowed, safe=allowed)
+
+    def _positions_in(self, slots: int, last: Tensor) -> Tensor:
+        """(B, 1, S), the positions of what the first S slots hold when ``last`` (B, 1) came last."""
+        return (last - (last - torch.arange(slots, device=last.device)) % self.slots)[:, None]
 
     def reset(self, rows: Tensor | None = None) -> None:
         """Forgets rows, and keeps the memory.
@@ -179,7 +187,7 @@ class RingLayer(LayerCache):
     """The keys and values of one layer of a ring; what differs from call to call is the ring's ``step``."""
 
     def __init__(self, ring: RingCache) -> None:
-        super().__init__(ring.window, fixed=True, dtype=ring._dtype)
+        super().__init__(ring.slots, fixed=True, dtype=ring._dtype)
         self._ring = ring
 
     def _grown(self, before: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -226,13 +234,14 @@ class RingLayer(LayerCache):
         """Writes the call's columns, and returns what ``step.mask`` is over.
 
         Returns:
-            The filled slots for one column; for more of them the slots held before, and the new columns after them,
+            The filled slots for few columns; for more of them the slots held before, and the new columns after them,
             because these are written over what the first of them still see.
         """
         step = self._ring.step
-        if step.columns == 1 or not step.held:
+        few = step.columns <= self._ring.at_once
+        if few or not step.held:
             self.write(keys, values)
-            return self.floats() if step.columns == 1 else (keys, values)
+            return self.floats() if few else (keys, values)
         self._reserve(keys, self.capacity)
         past = Stored(*(held[:, :, : step.held] for held in (self.slots.keys, self.slots.values))).floats(keys.dtype)
         together = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)

@@ -274,6 +274,8 @@ def test_a_stop_string_ends_a_text() -> None:
         ({"input_ids": torch.ones(1, 0, dtype=torch.long)}, "shape"),
         ({"input_ids": torch.tensor([[1, 2]]), "attention_mask": torch.ones(1, 3)}, "attention_mask"),
         ({}, "bos_token_id"),
+        ({"input_ids": torch.tensor([[1]]), "guidance_scale": 3.0}, "guidance_scale=3.0"),
+        ({"input_ids": torch.tensor([[1]]), "window_seconds": 10.0}, "window_seconds=10.0"),
         ({"inputs": torch.tensor([[1]]), "input_ids": torch.tensor([[1]])}, "both"),
     ],
 )

@@ -182,6 +182,8 @@ def test_processors_and_draws_hold_for_codebooks() -> None:
         ({"eos_token_id": 3}, "eos_token_id=3"),
         ({"stopping_criteria": [1]}, "stopping_criteria"),
         ({"num_beams": 2}, "num_beams=2"),
+        ({"guidance_scale": 3.0}, "guidance_scale=3.0"),
+        ({"window_seconds": 10.0}, "window_seconds=10.0"),
         ({"input_ids": torch.zeros(1, 2, dtype=torch.long)}, "input_ids of shape"),
         ({"last_hidden_state": torch.zeros(1, 2, 32)}, "last_hidden_state of shape"),
         ({"last_hidden_state": None}, "last_hidden_state"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import antiphon
 from antiphon.errors import ParamError
 from antiphon.outputs import GenerateDecoderOnlyOutput, MoshiConditionalGenerationGenerateOutput
 
@@ -328,6 +329,8 @@ def test_so_few_columns_make_no_frame() -> None:
         ({"attention_mask": torch.ones(2, 3)}, "attention_mask of shape"),
         ({"moshi_audio_codes": codes(2, 7).index_fill(2, torch.tensor([3]), CODES)}, "initial token"),
         ({"num_beams": 2}, "num_beams=2"),
+        ({"guidance_scale": 3.0}, "guidance_scale=3.0"),
+        ({"window_seconds": 10.0}, "window_seconds=10.0"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -336,3 +339,13 @@ def test_inputs_that_do_not_fit_are_refused(changes: dict[str, Any], message: st
         model.generate(**{**spoken(), "max_new_tokens": 2, **changes})
     with pytest.raises(TypeError, match="max_new_token"):
         model.generate(**spoken(), max_new_token=2)
+
+
+def test_a_cache_that_is_handed_in_has_to_be_empty() -> None:
+    _, model = pair(KIND)
+    cache = antiphon.DynamicCache()
+    out = model.generate(**spoken(), max_new_tokens=2, past_key_values=cache, return_audio_waveforms=False)
+    assert torch.equal(out, model.generate(**spoken(), max_new_tokens=2, return_audio_waveforms=False))
+    assert cache.get_seq_length() == 9
+    with pytest.raises(ParamError, match="past_key_values with 9 columns"):
+        model.generate(**spoken(), max_new_tokens=2, past_key_values=cache)

@@ -53,16 +53,18 @@ def pushed(layer: Attention, ring: RingCache, x: Tensor, live: Tensor | None = N
 
 @pytest.mark.parametrize("still_shapes", [False, True])
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-@given(cuts=st.lists(st.integers(1, 12), min_size=1, max_size=12))
+@given(cuts=st.lists(st.integers(1, 12), min_size=1, max_size=12), at_once=st.integers(1, 4))
 @settings(max_examples=25, deadline=None)
-def test_any_cut_gives_attention_over_the_window(implementation: str, still_shapes: bool, cuts: list[int]) -> None:
+def test_any_cut_gives_attention_over_the_window(
+    implementation: str, still_shapes: bool, cuts: list[int], at_once: int
+) -> None:
     layer = Attention(WIDTH, HEADS, kv_heads=1).eval()
     with torch.no_grad():
         for number, parameter in enumerate(layer.parameters()):
             parameter.copy_(noise(*parameter.shape, seed=number) / 4)
     layer.implementation = implementation
     x = noise(2, sum(cuts), WIDTH, seed=7)
-    ring = RingCache(WINDOW, 2, still_shapes=still_shapes)
+    ring = RingCache(WINDOW, 2, at_once=at_once, still_shapes=still_shapes)
     pieces = [pushed(layer, ring, piece) for piece in x.split(cuts, dim=1)]
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole(layer, x), atol=1e-5, rtol=1e-5)
 
@@ -74,16 +76,17 @@ def test_any_cut_gives_attention_over_the_window(implementation: str, still_shap
         max_size=14,
     ),
     still_shapes=st.booleans(),
+    at_once=st.integers(1, 4),
 )
 @settings(max_examples=40, deadline=None)
 def test_rows_stand_still_and_are_reset_alone(
-    calls: list[tuple[int, tuple[bool, bool, bool], int]], still_shapes: bool
+    calls: list[tuple[int, tuple[bool, bool, bool], int]], still_shapes: bool, at_once: int
 ) -> None:
     layer = Attention(WIDTH, HEADS).eval()
     with torch.no_grad():
         for number, parameter in enumerate(layer.parameters()):
             parameter.copy_(noise(*parameter.shape, seed=number) / 4)
-    ring = RingCache(WINDOW, 3, still_shapes=still_shapes)
+    ring = RingCache(WINDOW, 3, at_once=at_once, still_shapes=still_shapes)
     heard: list[list[Tensor]] = [[], [], []]
     for number, (columns, live, forgotten) in enumerate(calls):
         if forgotten >= 0:
@@ -115,6 +118,15 @@ def test_a_step_writes_a_slot_and_never_allocates_again(layer: Attention) -> Non
         pushed(layer, ring, noise(1, 1, WIDTH, seed=number))
         assert ring.layer(0).slots.keys.data_ptr() == place
     assert ring.layer(0).slots.keys.shape[2] == ring.layer(0).length == WINDOW
+
+
+def test_columns_that_come_at_once_are_written_before_they_are_looked_at(layer: Attention) -> None:
+    ring, joined = RingCache(WINDOW, 1, at_once=2), RingCache(WINDOW, 1)
+    for number in range(2 * WINDOW):
+        x = noise(1, 2, WIDTH, seed=number)
+        torch.testing.assert_close(pushed(layer, ring, x), pushed(layer, joined, x), atol=1e-6, rtol=1e-6)
+    assert ring.layer(0).slots.keys.shape[2] == ring.step.mask.safe.shape[-1] == WINDOW + 1
+    assert joined.step.mask.safe.shape[-1] == WINDOW + 2
 
 
 def test_only_filled_slots_are_looked_at(layer: Attention) -> None:
@@ -178,6 +190,8 @@ def test_what_a_ring_cannot_do_is_refused(layer: Attention) -> None:
         ring.crop(1)
     with pytest.raises(ParamError, match="at least 1"):
         RingCache(0, 1)
+    with pytest.raises(ParamError, match="0 at once"):
+        RingCache(4, 1, at_once=0)
     with pytest.raises(ParamError, match="int8"):
         RingCache(4, 1, dtype="int8")
     ring.layers[0] = LayerCache()
