@@ -41,11 +41,54 @@ def duplex(kind: str = "moshi", **asked: Any) -> Duplex:
     return Duplex(model(kind).lm, model(kind).audio_encoder.codec, streams(kind), **asked)
 
 
-def speech(rows: int, frames: int, *, seed: int = 0) -> Tensor:
+@functools.cache
+def small() -> Any:
+    """A model of one layer wherever there are layers, with two codebooks, for thousands of steps."""
+    torch.manual_seed(0)
+    codec = {
+        **{"model_type": "mimi", "upsampling_ratios": [2, 2], "num_filters": 2, "hidden_size": 8, "kernel_size": 3},
+        **{"codebook_dim": 4, "vector_quantization_hidden_dimension": 4, "codebook_size": 8, "num_quantizers": 2},
+        **{"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8},
+        **{"intermediate_size": 8, "upsample_groups": 8, "sliding_window": 20, "sampling_rate": 100},
+    }
+    one = {"num_hidden_layers": 1, "num_attention_heads": 1, "ffn_dim": 16}
+    config = antiphon.MoshiConfig(
+        **one,
+        vocab_size=16,
+        hidden_size=16,
+        num_codebooks=2,
+        sliding_window=40,
+        audio_encoder_config=codec,
+        depth_decoder_config={**one, "hidden_size": 16},
+    )
+    made = antiphon.MoshiForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if weight.dim() > 1 and not name.startswith("audio_encoder."):
+                weight.normal_(std=1.0 if "embed_tokens" in name else 1.5 * weight.shape[-1] ** -0.5)
+        for name, buffer in made.named_buffers():
+            if name.endswith(("vector_sums", "cluster_size")):
+                buffer.normal_() if name.endswith("sums") else buffer.fill_(1.0)
+    return made
+
+
+SMALL_FRAME = 8  # samples
+
+
+def small_duplex(**asked: Any) -> Duplex:
+    streams = Streams(DelayPattern((0, 0, 1, 0, 1)), 16, 8)
+    return Duplex(small().lm, small().audio_encoder.codec, streams, **asked)
+
+
+def speech(rows: int, frames: int, *, seed: int = 0, frame: int = FRAME) -> Tensor:
     """Noise (rows, samples) that swells and fades."""
     generator = torch.Generator().manual_seed(seed)
     swell = torch.rand(rows, frames, 1, generator=generator)
-    return (torch.randn(rows, frames, FRAME, generator=generator) * swell).flatten(1)
+    return (torch.randn(rows, frames, frame, generator=generator) * swell).flatten(1)
+
+
+def small_speech(rows: int, frames: int, *, seed: int = 0) -> Tensor:
+    return speech(rows, frames, seed=seed, frame=SMALL_FRAME)
 
 
 def sound(frames: list[Any]) -> Tensor:
