@@ -95,7 +95,8 @@ oracles: $(READY) $(AUDIOCRAFT_READY) $(KYUTAI_READY) $(PEFT_READY)
 	@OMP_NUM_THREADS=1 PYTHONPATH=. $(PEFT)/bin/python -W ignore oracles/adapters.py
 	@$(BIN)/python -m pytest tests/oracles tests/models $(ARGS)
 	@rm -rf .oracles/written && OMP_NUM_THREADS=1 $(BIN)/python oracles/written_back.py .oracles/written
-	@OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/checkpoints.py .oracles/written
+	@OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/checkpoints.py .oracles/written/audiocraft
+	@OMP_NUM_THREADS=1 $(KYUTAI)/bin/python -W ignore oracles/kyutai.py .oracles/written/kyutai
 
 wheel: $(READY)
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .

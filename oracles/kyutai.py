@@ -130,7 +130,7 @@ def check(folders: Iterable[Path]) -> None:
         kind = kinds[folder.name.partition("-")[0]]
         config = json.loads((folder / tiny.CONFIG).read_text(encoding="utf-8"))
         codec_config = json.loads((folder / config["mimi_config_name"]).read_text(encoding="utf-8"))
-        files = {"mimi_name", "moshi_name", "mimi_config_name", "tokenizer_name", "model_type", "lm_gen_config"}
+        files = {"mimi_name", "moshi_name", "mimi_config_name", "tokenizer_name", "lm_gen_config"}
         values = {key: value for key, value in config.items() if key not in files}
         model = loaders.get_moshi_lm(folder / tiny.MODEL, values, dtype=torch.float32)
         codec = loaders.get_mimi(folder / tiny.MIMI, codec_config, num_codebooks=6)

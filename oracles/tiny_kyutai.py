@@ -104,9 +104,11 @@ def language_model(kind: Kind, seed: int) -> Any:
             if name.endswith("alpha"):
                 parameter.uniform_(0.5, 1.5)
             elif name.startswith(("linears", "text_linear")):
-                parameter.mul_(4.0)
-            elif "in_proj" in name or "depformer" in name:
+                parameter.mul_(3.0)
+            elif "in_proj" in name:
                 parameter.mul_(2.0)
+            elif "depformer" in name:
+                parameter.mul_(1.4)
             parameter.copy_(parameter.bfloat16().float())
     return model
 

@@ -75,7 +75,8 @@ class KyutaiFolder:
     @property
     def has_language_model(self) -> bool:
         """Whether there is one, or a codec alone."""
-        return self.stated is not None or any(os.path.lexists(self.path / n) for n in (MODEL_FILE, ROUNDED_FILE))
+        of_it = (MODEL_FILE, ROUNDED_FILE, TOKENIZER_FILE)  # the last may be all that was fetched so far
+        return self.stated is not None or any(os.path.lexists(self.path / name) for name in of_it)
 
     def model_type(self) -> str:
         """Of the configuration."""
@@ -210,8 +211,8 @@ class KyutaiFolder:
         Raises:
             CheckpointError: it is missing.
         """
-        alone = self.stated is None and not os.path.lexists(self.path / MODEL_FILE)
-        return self.file("moshi_name", ROUNDED_FILE if alone else MODEL_FILE)
+        there = [name for name in (MODEL_FILE, ROUNDED_FILE) if os.path.lexists(self.path / name)]
+        return self.file("moshi_name", there[0] if there and self.stated is None else MODEL_FILE)
 
     @property
     def codec_path(self) -> Path:

@@ -49,6 +49,7 @@ class DataSection:
     Attributes:
         train: a folder of sounds with texts beside them, a JSONL manifest, or a folder of coded music.
         held_out: another; without one, ``held_out_share`` of the items is held out. seconds: of an example.
+        from_start: share of a language model's examples that are the beginning of their item; the others lie anywhere.
         cache: where codes and states are kept; beside the run unless told.
         condition_dropout, melody_dropout, word_dropout: shares of examples without text (and melody), of melodies
             alone, and of words. separate: take melodies from the voices and instruments alone (the extra ``separate``).
@@ -59,6 +60,7 @@ class DataSection:
     held_out: str | None = None
     held_out_share: float = 0.05
     seconds: float = 10.0
+    from_start: float = 0.0
     cache: str | None = None
     condition_dropout: float = 0.1
     melody_dropout: float = 0.2
@@ -73,6 +75,8 @@ class DataSection:
             share = getattr(self, name)
             if not 0 <= share < 1:
                 raise ConfigError(f"[data] {name}={share!r}", expected="0 to less than 1")
+        if not 0 <= self.from_start <= 1:
+            raise ConfigError(f"[data] from_start={self.from_start!r}", expected="0 to 1")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,18 @@ class CodecSection(CodecLossWeights):
 
 
 @dataclass(frozen=True)
+class MusicSection:
+    """The loss of a language model.
+
+    Attributes:
+        codebook_weights: how much each codebook counts, in proportion; all the same unless told. The first says what is
+            played, the later ones how it sounds.
+    """
+
+    codebook_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class JobFile:
     """A training job.
 
@@ -120,6 +136,7 @@ class JobFile:
     run: RunSettings
     lora: LoraSection | None = None
     codec: CodecSection = field(default_factory=CodecSection)
+    music: MusicSection = field(default_factory=MusicSection)
     source: Path = Path()
 
     def __post_init__(self) -> None:

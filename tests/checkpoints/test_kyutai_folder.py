@@ -92,6 +92,16 @@ def test_without_a_configuration_weights_in_8_bits_are_taken_where_there_are_no_
     assert CheckpointFolder(folder).model_type() == "moshi"
 
 
+def test_the_tokenizer_alone_tells_of_a_language_model(tmp_path: Path) -> None:
+    """It is all that is fetched to learn what a repository without a configuration holds."""
+    (tmp_path / TOKENIZER_FILE).write_bytes((golden("moshi") / TOKENIZER_FILE).read_bytes())
+    assert TOKENIZER_FILE in hub.ORIGINALS
+    assert CheckpointFolder(tmp_path).model_type() == "moshi"
+    assert CheckpointFolder(tmp_path).values()["hidden_size"] == 4096
+    with pytest.raises(CheckpointError, match="model.safetensors is missing"):
+        found(tmp_path).open()
+
+
 def test_a_codec_alone_is_a_mimi(tmp_path: Path) -> None:
     folder = copied("moshi", tmp_path)
     for name in (CONFIG, MODEL_FILE, ROUNDED_FILE, TOKENIZER_FILE):
