@@ -209,7 +209,9 @@ class Talker:
         """A recording as (N,) at the model's rate."""
         check_rate_is_needed(sampling_rate, **{argument: audio})
         recording = Recording.read(audio, sampling_rate, argument=argument)
-        return resample(to_channels(recording.samples, 1), recording.sampling_rate, self.sampling_rate)[0]
+        mono = to_channels(recording.samples, 1)
+        (samples,) = resample(mono, recording.sampling_rate, self.sampling_rate)
+        return np.asarray(samples)
 
     def _lasting(self, samples: np.ndarray, seconds: float | None) -> np.ndarray:
         """Whole frames: of so many seconds, or the last one filled up with silence."""
@@ -265,10 +267,9 @@ def _streams_of(config: Any) -> Streams:
     books = config.num_codebooks
     one = [0, *[1] * (books - 1)]
     delays = getattr(config, "delays", None) or [0, *one, *one]
-    quiet = tuple(
-        getattr(config, name, None) if getattr(config, name, None) is not None else default
-        for name, default in zip(("existing_text_end_padding_id", "existing_text_padding_id"), _QUIET, strict=True)
-    )
+    named = ("existing_text_end_padding_id", "existing_text_padding_id")
+    stated = [getattr(config, name, None) for name in named]
+    quiet = tuple(default if own is None else int(own) for own, default in zip(stated, _QUIET, strict=True))
     return Streams(DelayPattern(tuple(delays)), config.vocab_size, config.audio_vocab_size, quiet)
 
 
