@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,21 +38,31 @@ _OF_KERNELS = (
 )
 collect_ignore = [] if _COMPILER else list(_OF_KERNELS)
 
-_EXAMPLE = Path(__file__).parents[1] / "examples" / "random_checkpoint.py"
+_EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def _make_of(example: str) -> Any:
+    spec = importlib.util.spec_from_file_location(example, _EXAMPLES / f"{example}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make
 
 
 @pytest.fixture(scope="session")
-def make_checkpoint() -> Iterator[Any]:
-    """The example's ``make``; one thread, since layers this small gain nothing from more."""
+def single_threaded() -> Iterator[None]:
+    """One thread, since layers this small gain nothing from more."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    spec = importlib.util.spec_from_file_location("random_checkpoint", _EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module.make
+    yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(single_threaded: None) -> Any:
+    """The example's ``make``."""
+    return _make_of("random_checkpoint")
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +91,28 @@ def follow(melody_checkpoint: Path) -> Any:
     import antiphon
 
     return antiphon.load(melody_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, also where the tests were started in the background, in which it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def talking_checkpoint(single_threaded: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random checkpoint of Moshi, made once."""
+    return _make_of("random_moshi")(tmp_path_factory.mktemp("moshi"))
+
+
+@pytest.fixture(scope="session")
+def talker(talking_checkpoint: Path) -> Any:
+    """The talker of it."""
+    import antiphon
+
+    return antiphon.load(talking_checkpoint, device="cpu")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import bench, convert, decode, encode, eval, generate, info, pull, quantize, replay, train
+from antiphon.cli import bench, convert, decode, encode, eval, generate, info, pull, quantize, replay, talk, train
 from antiphon.cli.interruption import ended_cleanly, is_interrupted
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
@@ -52,6 +52,7 @@ app.command("info", short_help="Show what a checkpoint holds and needs.")(info.i
 app.command("pull", short_help="Fetch a checkpoint from the Hub.")(pull.pull)
 app.command("quantize", short_help="Write a checkpoint in 8 or 4 bits.")(quantize.quantize)
 app.command("replay", short_help="Make a piece again from its file.")(replay.replay)
+app.command("talk", short_help="Converse with a model that listens while it speaks.")(talk.talk)
 app.command("train", short_help="Make or adapt a model from sounds.")(train.train)
 
 

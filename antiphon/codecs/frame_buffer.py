@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -54,6 +56,10 @@ class FrameBuffer:
         last, missing = self._held, -self._held.shape[-1] % self.frame_samples
         self.clear()
         return pad_time(last, 0, missing, "constant")
+
+    def silence(self, rows: Sequence[int]) -> None:
+        """Replaces what is held of some rows with silence, so that frames still end together."""
+        self._held[list(rows)] = 0
 
     def clear(self) -> None:
         """Forgets what is held."""

@@ -45,7 +45,12 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "moshi": (
         "antiphon.models.moshi",
-        {"config": "MoshiConfig", "model": "MoshiModel", "causal_lm": "MoshiForCausalLM"},
+        {
+            "config": "MoshiConfig",
+            "model": "MoshiModel",
+            "causal_lm": "MoshiForCausalLM",
+            "conversation": "MoshiForConditionalGeneration",
+        },
     ),
     "moshi_depth": (
         "antiphon.models.moshi",
@@ -53,8 +58,9 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-# the role of a composite that makes music
+# the roles of a composite that makes music, and of one that listens and speaks
 MUSIC = "text_to_waveform"
+TALK = "conversation"
 
 # class named in a processor or tokenizer file -> module
 _PROCESSORS: dict[str, str] = {

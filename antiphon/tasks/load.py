@@ -14,16 +14,18 @@ from antiphon.checkpoints.built_in import MUSIC
 from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import ConfigError, ParamTypeError
 from antiphon.models import registry
-from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor
+from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor, AutoTokenizer
 from antiphon.models.configuration import dtype_of
 from antiphon.models.devices import device_of
 from antiphon.models.quantized import plan_of
 from antiphon.tasks.adapters import ScaledAdapter, put_on
 from antiphon.tasks.composer import Composer
 from antiphon.tasks.melody import follows_none
+from antiphon.tasks.talker import Talker
 
 _HALF = (torch.float16, torch.bfloat16)
 _COMPOSED_BY = registry.model_types(registry.MUSIC)
+_TALKED_BY = registry.model_types(registry.TALK)
 
 
 def load(
@@ -41,8 +43,8 @@ def load(
     local_files_only: bool = False,
     subfolder: str = "",
     force_download: bool = False,
-) -> Composer:
-    """The task object of a checkpoint; today a ``Composer``, for MusicGen and MusicGen Melody.
+) -> Any:
+    """The task object of a checkpoint: a ``Composer`` for MusicGen and MusicGen Melody, a ``Talker`` for Moshi.
 
     Args:
         name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``); unless told
@@ -75,17 +77,20 @@ def load(
     parts = {key: place for key, place in (("text_encoder", text_encoder), ("codec", codec)) if place is not None}
     folder = hub.described(name_or_dir, **access)
     config = CheckpointFolder(folder, Elsewhere.taken_from(dict(parts), access)).values()
-    if config.get("model_type") not in _COMPOSED_BY:
+    kind = config.get("model_type")
+    if kind not in (*_COMPOSED_BY, *_TALKED_BY):
         raise ConfigError(
-            f"{os.fspath(name_or_dir)!r} holds a model of type {config.get('model_type')!r}",
-            expected="a musicgen or a musicgen_melody checkpoint, the types with a short way so far",
+            f"{os.fspath(name_or_dir)!r} holds a model of type {kind!r}",
+            expected="a musicgen, a musicgen_melody or a moshi checkpoint, the types with a short way so far",
             fix="Use antiphon.AutoModel for the others",
         )
     if wanted is None and place.type == "cpu" and dtype_of(config.get("dtype", config.get("torch_dtype"))) in _HALF:
         wanted = torch.float32  # CPUs are slow in half precision
-    # a composer is there to be used: weights in memory of their own are laid out for the step, which reads them 10 %
-    # faster than through the file
-    model = AutoModelForTextToWaveform.from_pretrained(
+    talks = kind in _TALKED_BY
+    kinds: Any = registry.model_class(kind, registry.TALK) if talks else AutoModelForTextToWaveform
+    # a task object is there to be used: weights in memory of their own are laid out for the step, which reads them
+    # 10 % faster than through the file
+    model = kinds.from_pretrained(
         name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **parts, **access
     )
     origin: dict[str, Any] = {"revision": folder.name} if hub.is_cached(folder) else {}
@@ -94,8 +99,20 @@ def load(
     if scaled:
         reach = {key: access[key] for key in ("token", "cache_dir", "local_files_only", "force_download")}
         origin["adapters"] = put_on(model, scaled, **reach)
+    if talks:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_dir, **access)
+        model = _with_whole_codec(model, name_or_dir, access)
+        return Talker(model, tokenizer, name=os.fspath(name_or_dir), origin=origin)
     processor = AutoProcessor.from_pretrained(name_or_dir, **parts, **access)
     return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)
+
+
+def _with_whole_codec(model: Any, name_or_dir: str | os.PathLike[str], access: dict[str, Any]) -> Any:
+    """The same with a codec in float32: it is small, and rounding is heard in its sound and seen in its codes."""
+    if model.audio_encoder.dtype is not torch.float32:
+        codec = type(model.audio_encoder).from_pretrained(name_or_dir, dtype=torch.float32, **access)
+        model.audio_encoder = codec.to(model.device)
+    return model
 
 
 def _listed(adapters: Any) -> Sequence[Any]:

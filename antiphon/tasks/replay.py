@@ -114,7 +114,7 @@ class Recipe:
         if self.revision is not None and "@" not in name and not os.path.isdir(os.path.expanduser(name)):
             options["revision"] = self.revision
         try:
-            composer = load(name, dtype=self.dtype, device=device, **options)
+            composer: Composer = load(name, dtype=self.dtype, device=device, **options)
         except (CheckpointError, ParamError) as error:
             if model is not None:
                 raise
