@@ -240,7 +240,7 @@ class MimiModel(PreTrainedModel):
         if padding_side not in ("right", "left"):
             raise ParamError(f"padding_side={padding_side!r}", expected="'right' or 'left'")
         lengths = self.get_encoded_length(padding_mask.sum(dim=-1))
-        mask = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
+        mask: Tensor = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
         return mask if padding_side == "right" else mask.flip(-1)
 
     def _codebooks(self, wanted: Any) -> int:

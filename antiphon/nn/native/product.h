@@ -25,6 +25,18 @@ struct Product {
     int32_t bias_kind, out_kind;
 };
 
+struct Float32Weight {
+    static constexpr int kBytes = 128;
+    struct Group {
+        void set(float) {}
+    };
+    static constexpr int source(int i) { return i; }
+    static inline void unpack(const uint8_t* from, const Group&, Floats& first, Floats& second) {
+        first = load<Floats>(from);
+        second = load<Floats>(from + kBytes / 2);
+    }
+};
+
 struct Bfloat16Weight {
     static constexpr int kBytes = 64;
     struct Group {
