@@ -1,10 +1,11 @@
 """What rounding costs and saves: bytes, loading, memory, and how far logits move from float32; prints Markdown.
 
-The float32 model composes greedily; every other kind is then shown the same columns (teacher forcing), so that one
-early difference does not decide all later ones. Each kind loads in a fresh process. Random weights are the worst case:
-their logits are flat, and the slightest error makes another token the likeliest.
+The float32 model composes, greedily or, for texts that are given, by chance; every other kind is then shown the same
+columns (teacher forcing), so that one early difference does not decide all later ones. Each kind loads in a fresh
+process. Random weights are the worst case: their logits are flat, and the slightest error makes another token the
+likeliest.
 
-    python benchmarks/quantized.py MODEL [--steps 500] [--threads 2]
+    python benchmarks/quantized.py MODEL [--steps 500] [--threads 2] [--text TEXT]...
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +43,15 @@ def loaded(checkpoint: str, kind: str) -> tuple[Any, dict[str, float]]:
     return model, {"load_s": took, "weights_bytes": model.get_memory_footprint(), "peak_bytes": peak}
 
 
-def greedy_columns(model: Any, steps: int) -> Any:
-    """The columns (K, T) that the model composes greedily to a random text, as its decoder reads them."""
+def composed(model: Any, memory: Any, steps: int, sampling: dict[str, Any]) -> Any:
+    """The columns (K, T) that the model composes to a text's states (1, S, D), as its decoder reads them."""
     import torch
 
     from antiphon.generation.delays import DelayPattern
 
     decoder = model.decoder
-    memory = _memory(model)
     codes = decoder.generate(
-        encoder_hidden_states=memory, do_sample=False, guidance_scale=1.0, max_new_tokens=steps, min_new_tokens=steps
+        encoder_hidden_states=memory, guidance_scale=1.0, max_new_tokens=steps, min_new_tokens=steps, **sampling
     )
     books, start = decoder.num_codebooks, model.generation_config.decoder_start_token_id
     start = decoder.config.vocab_size if start is None else start
@@ -60,12 +61,12 @@ def greedy_columns(model: Any, steps: int) -> Any:
     return columns.where(columns >= 0, start)[:, : prompt.shape[-1]]
 
 
-def logits(model: Any, columns: Any) -> Any:
+def logits(model: Any, memory: Any, columns: Any) -> Any:
     """(K, T, V) float32 of the model over given columns."""
     import torch
 
     with torch.no_grad():
-        out = model.decoder(input_ids=columns, encoder_hidden_states=_memory(model), use_cache=False)
+        out = model.decoder(input_ids=columns, encoder_hidden_states=memory, use_cache=False)
     return out.logits.float()
 
 
@@ -80,13 +81,19 @@ def compared(near: Any, wide: Any) -> dict[str, float]:
     }
 
 
-def _memory(model: Any) -> Any:
+def memories(model: Any, checkpoint: str, texts: Sequence[str]) -> list[Any]:
+    """The states (1, S, D) of each text, of random tokens where there is none."""
     import torch
 
-    tokens = torch.randint(3, model.config.text_encoder.vocab_size, (1, _TEXT_TOKENS), generator=_generator())
+    from antiphon import AutoProcessor
+
+    tokens = [torch.randint(3, model.config.text_encoder.vocab_size, (1, _TEXT_TOKENS), generator=_generator())]
+    if texts:
+        processor = AutoProcessor.from_pretrained(checkpoint)
+        tokens = [processor(text=[text], return_tensors="pt")["input_ids"] for text in texts]
     with torch.no_grad():
-        states = model.text_encoder(input_ids=tokens).last_hidden_state
-        return model.enc_to_dec_proj(states) if hasattr(model, "enc_to_dec_proj") else states
+        states = [model.text_encoder(input_ids=ids).last_hidden_state for ids in tokens]
+        return [model.enc_to_dec_proj(one) if hasattr(model, "enc_to_dec_proj") else one for one in states]
 
 
 def _generator() -> Any:
@@ -95,16 +102,23 @@ def _generator() -> Any:
     return torch.Generator().manual_seed(0)
 
 
-def measured(checkpoint: str, kind: str, reference: Path, steps: int) -> dict[str, float]:
+def measured(checkpoint: str, kind: str, reference: Path, steps: int, texts: Sequence[str]) -> dict[str, float]:
     """One kind; float32 makes the reference file that the others are compared with."""
     import torch
 
     model, result = loaded(checkpoint, kind)
+    states = memories(model, checkpoint, texts)
     if kind == "float32":
-        columns = greedy_columns(model, steps)
-        torch.save({"columns": columns, "logits": logits(model, columns)}, reference)
+        sampling = [
+            {"do_sample": True, "top_k": 250, "seed": place} if texts else {"do_sample": False}
+            for place in range(len(states))
+        ]
+        columns = [composed(model, one, steps, how) for one, how in zip(states, sampling, strict=True)]
+        shown = [logits(model, one, own) for one, own in zip(states, columns, strict=True)]
+        torch.save({"columns": columns, "logits": torch.cat(shown)}, reference)
     held = torch.load(reference, weights_only=True)
-    return result | compared(logits(model, held["columns"]), held["logits"])
+    near = torch.cat([logits(model, one, own) for one, own in zip(states, held["columns"], strict=True)])
+    return result | compared(near, held["logits"])
 
 
 def line(kind: str, result: dict[str, float]) -> str:
@@ -122,6 +136,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--text", action="append", default=[], help="compose to it, by chance; may be said again")
     parser.add_argument("--kind", choices=list(KINDS), help=argparse.SUPPRESS)
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -129,13 +144,14 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-        print(json.dumps(measured(args.model, args.kind, args.reference, args.steps)))
+        print(json.dumps(measured(args.model, args.kind, args.reference, args.steps, args.text)))
         return
     print("| weights | bytes | loading | peak memory | logit error, RMS | largest | same likeliest token |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             own = [args.model, "--steps", str(args.steps), "--threads", str(args.threads), "--kind", kind]
+            own += [f"--text={text}" for text in args.text]
             done = subprocess.run(
                 [sys.executable, __file__, *own, "--reference", os.path.join(folder, "reference.pt")],
                 capture_output=True,

@@ -10,12 +10,12 @@ MUSIC = "antiphon/musicgen-mini"
 MELODY = "antiphon/musicgen-melody-mini"
 NAMES = (MUSIC, MELODY)
 
-_PLACE = Path(__file__).parents[1] / "built_in"
+PLACE = Path(__file__).parents[1] / "built_in"
 
 
 def built_in(name: str) -> Path | None:
     """The folder of a checkpoint that came with the package; ``None``: it is none of these, or was left out."""
     if name not in NAMES:
         return None
-    folder = _PLACE / name.rpartition("/")[2]
+    folder = PLACE / name.rpartition("/")[2]
     return folder if (folder / CONFIG_NAME).is_file() else None

@@ -1,4 +1,4 @@
-"""``antiphon convert``: audiocraft's own files to the documents' layout, and back."""
+"""``antiphon convert``: audiocraft's or kyutai's own files to the documents' layout, and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from antiphon.cli.terminal import put_path, say
 
-_FORMATS = ("hf", "audiocraft")
+_FORMATS = ("hf", "audiocraft", "kyutai")
 
 
 def convert(
@@ -19,7 +19,9 @@ def convert(
     destination: Annotated[
         Path | None, typer.Argument(metavar="DESTINATION", help="Where to write; made if missing.")
     ] = None,
-    to: Annotated[str | None, typer.Option(help="hf or audiocraft; the other one than SOURCE's by default.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="hf, audiocraft or kyutai; the other one than SOURCE's by default.")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="Of the weights; as they are stored by default.")] = None,
     text_encoder: Annotated[
         str | None, typer.Option(help="The T5, a folder or a name; with --to audiocraft the name to be stored.")
@@ -37,7 +39,7 @@ def convert(
         typer.Option("--safe_serialization/--no_safe_serialization", help="Weights as safetensors, or as a pickle."),
     ] = True,
 ) -> None:
-    """Write a MusicGen in the other format, bit for bit the same weights, and print its folder."""
+    """Write a MusicGen or a Moshi in the other format, bit for bit the same weights, and print its folder."""
     if checkpoint is not None:
         # with the source in its option, the only word left is the destination
         if destination is not None or (source is not None and dump_folder is not None):
@@ -50,7 +52,7 @@ def convert(
     if source is None or destination is None:
         raise typer.BadParameter("both are needed: what to convert, and where to", param_hint="SOURCE DESTINATION")
     if to not in (None, *_FORMATS):
-        raise typer.BadParameter(f"{to} is neither hf nor audiocraft", param_hint="--to")
+        raise typer.BadParameter(f"{to} is none of {', '.join(_FORMATS)}", param_hint="--to")
     from antiphon.tasks import conversion
 
     done = conversion.convert(

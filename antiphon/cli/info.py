@@ -80,8 +80,8 @@ def _lines(summary: Summary) -> list[tuple[str, str]]:
         lines.append(
             (
                 "codes",
-                f"{summary.codebooks} codebooks at {summary.frame_rate_hz} frames a second: "
-                f"{summary.tokens_per_second} tokens a second of sound",
+                f"{summary.codebooks} codebooks at {summary.frame_rate_hz:g} frames a second: "
+                f"{summary.tokens_per_second:g} tokens a second of sound",
             )
         )
     if summary.melody_frames:

@@ -24,27 +24,31 @@ _LOGITS_IN_CACHE = 1 << 21  # of a block on a CPU: 8 MB
 _LOGITS_ON_DEVICE = 1 << 27
 
 
-def stream_losses(hidden: Tensor, heads: Sequence[nn.Module], labels: Tensor) -> tuple[Tensor, Tensor]:
+def stream_losses(
+    hidden: Tensor, heads: Sequence[nn.Module], labels: Tensor, *, weights: Sequence[float] | None = None
+) -> tuple[Tensor, Tensor]:
     """The summed cross-entropies of K streams.
 
     Args:
         hidden: (B, T, D). heads: K layers from D to V, without bias. labels: (B, K, T) int64, -100 where none counts.
+        weights: K factors on the streams' losses in the sum, by default 1 each.
 
     Returns:
-        Their sum, a float32 scalar that gradients follow, and the sum of each stream (K,), float32, detached. Under
-        autocast products are in its dtype, all else in float32.
+        Their weighted sum, a float32 scalar that gradients follow, and the sum of each stream (K,), float32, detached.
+        Under autocast products are in its dtype, all else in float32.
     """
     rows, wanted = hidden.flatten(0, 1), labels.transpose(1, 2).flatten(0, 1)  # (B * T, D), (B * T, K)
+    factors = hidden.new_tensor([1.0] * len(heads) if weights is None else list(weights), dtype=torch.float32)
     layers = plain_layers(list(heads))
     if len(layers) == len(heads):
-        total, each = _HeadsAndLoss.apply(rows, wanted, *(layer.weight for layer in layers))
+        total, each = _HeadsAndLoss.apply(rows, wanted, factors, *(layer.weight for layer in layers))
         return total, each
     losses = [
         F.cross_entropy(head(rows).float(), wanted[:, k], reduction="sum", ignore_index=IGNORED)
         for k, head in enumerate(heads)
     ]
     total = torch.stack(losses)
-    return total.sum(), total.detach()
+    return (total * factors).sum(), total.detach()
 
 
 def _product_dtype(hidden: Tensor) -> torch.dtype:
@@ -56,9 +60,9 @@ class _HeadsAndLoss(torch.autograd.Function):
     """``stream_losses`` for plain heads; the gradients are ready when the loss is."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, labels: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, rows: Tensor, labels: Tensor, factors: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
         dtype, device = _product_dtype(rows), rows.device.type
-        to_rows, to_heads = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:])
+        to_rows, to_heads = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:])
         with torch.autocast(device, enabled=False):
             heads = torch.cat(weights).to(dtype)  # (K * V, D)
             each = torch.zeros(len(weights), device=rows.device)
@@ -70,7 +74,7 @@ class _HeadsAndLoss(torch.autograd.Function):
                 logits = dense_product(block, heads).float().view(len(block), len(weights), -1)  # (N, K, V)
                 losses, of_logits = _losses_of(logits, labels[start : start + size])
                 each += losses
-                gradient = of_logits.flatten(1).to(dtype)
+                gradient = of_logits.mul_(factors[:, None]).flatten(1).to(dtype)
                 if of_rows is not None:
                     of_rows[start : start + size] = dense_product(gradient, heads.t())
                 if of_heads is not None:
@@ -78,7 +82,7 @@ class _HeadsAndLoss(torch.autograd.Function):
         ctx.save_for_backward(of_rows, of_heads)
         ctx.dtypes = [weight.dtype for weight in weights]
         ctx.mark_non_differentiable(each)
-        return each.sum(), each
+        return (each * factors).sum(), each
 
     @staticmethod
     @once_differentiable
@@ -87,7 +91,7 @@ class _HeadsAndLoss(torch.autograd.Function):
         parts: Sequence[Tensor | None] = [None] * len(ctx.dtypes)
         if of_heads is not None:
             parts = [part.to(kind) for part, kind in zip((of_heads * by).chunk(len(parts)), ctx.dtypes, strict=True)]
-        return None if of_rows is None else of_rows * by.to(of_rows.dtype), None, *parts
+        return None if of_rows is None else of_rows * by.to(of_rows.dtype), None, None, *parts
 
 
 def _losses_of(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,10 @@
-"""A checkpoint in the other format: from audiocraft's own files to the documents' layout, and back."""
+"""A checkpoint in the other format: from audiocraft's or kyutai's files to the documents' layout, and back."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ from antiphon.checkpoints.audiocraft_folder import AudiocraftFolder, Elsewhere
 from antiphon.checkpoints.audiocraft_names import AUDIO_ENCODER
 from antiphon.checkpoints.audiocraft_record import AudiocraftRecord
 from antiphon.checkpoints.audiocraft_writer import Composite, write_audiocraft
+from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.checkpoints.json_files import CONFIG_NAME, read_json
+from antiphon.checkpoints.kyutai_folder import KyutaiFolder
 from antiphon.checkpoints.new_folder import copy_beside, new_folder
 from antiphon.checkpoints.weight_writer import total_bytes
 from antiphon.errors import CheckpointError, ParamError
@@ -26,28 +27,15 @@ from antiphon.models import registry
 from antiphon.models.auto import AutoConfig
 from antiphon.models.configuration import dtype_of
 from antiphon.models.features import FEATURES_NAME, PROCESSOR_NAME, feature_settings
-from antiphon.models.loading import fit, stored_names
 from antiphon.models.pretrained import PreTrainedModel
 from antiphon.models.processing import tokenizer_in
 from antiphon.models.quantization import stated_in
-
-FORMATS = HF, AUDIOCRAFT = "hf", "audiocraft"
-_TEXTS = ("README.md", "LICENSE*")  # a licence goes where the weights go
+from antiphon.tasks import kyutai_conversion
+from antiphon.tasks.converted import AUDIOCRAFT, FORMATS, HF, KYUTAI, TEXTS, Converted, Tell, fitting
 
 # the names that the documents' scripts give
 _SIZES = ("small", "medium", "large", "melody", "melody-large")
 SHORT_NAMES = (*_SIZES, *(f"stereo-{size}" for size in _SIZES))
-
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Converted:
-    """What was written: the format, and how many tensors and bytes of weights it has."""
-
-    to: str
-    tensors: int
-    weights_bytes: int
 
 
 def convert(
@@ -62,19 +50,20 @@ def convert(
     force: bool = False,
     tell: Tell = lambda text: None,
 ) -> Converted:
-    """Writes a MusicGen or MusicGen Melody in the other format.
+    """Writes a MusicGen, a MusicGen Melody, a Moshi or a Mimi in the other format.
 
-    Weights keep the precision they are stored in, part by part, unless ``dtype`` names one; what audiocraft's files
-    hold beyond the documents' layout is kept in ``audiocraft.json``, so that the way back gives the same tensors, names
-    and configurations. Weights are seen through their files: to ``hf`` no more than a shard is in memory, and that only
-    where it is cast; to ``audiocraft`` the projections, which lie fused there, and all that is cast.
+    Weights keep the precision they are stored in, part by part, unless ``dtype`` names one; what the original's files
+    hold beyond the documents' layout is kept in ``audiocraft.json`` or ``kyutai.json``, so that the way back gives the
+    same tensors, names and configurations. Weights are seen through their files: what is in memory is what is cast (a
+    shard on the way to ``hf``), and the projections of attention, which lie fused in the originals.
 
     Args:
         source: a folder, one file of audiocraft's, a name on the Hub, or a short name such as ``"small"`` or
             ``"stereo-melody"``. destination: a folder that is empty or does not exist.
-        to: ``"hf"`` or ``"audiocraft"``; the other one than the source's by default.
-        text_encoder, codec: for the way to ``hf`` a folder or a name on the Hub with the part that audiocraft's files
-            only name. For the way back ``text_encoder`` is audiocraft's name of the T5, where its sizes do not say.
+        to: ``"hf"``, or the original's, ``"audiocraft"`` or ``"kyutai"``; the other one than the source's by default.
+        text_encoder, codec: of a MusicGen, on the way to ``hf``: a folder or a name on the Hub with the part that
+            audiocraft's files only name. For the way back ``text_encoder`` is audiocraft's name of the T5, where its
+            sizes do not say.
         safe_serialization: ``False`` writes pickles. force: write into a folder that holds something.
         tell: is told what is being done.
 
@@ -86,19 +75,33 @@ def convert(
         raise ParamError(f"to={to!r}", expected=f"one of {FORMATS}")
     elsewhere = Elsewhere(text_encoder, codec)
     place = _place(source)
-    original = None if to == AUDIOCRAFT else _original(place, elsewhere)
+    original = _original(place, elsewhere) if to in (None, HF) else None
     if original is None and to == HF:
         raise CheckpointError(
-            f"{os.fspath(source)} holds no files of audiocraft's",
-            expected="state_dict.bin and compression_state_dict.bin, or a training run's checkpoint.th",
+            f"{os.fspath(source)} holds no files of audiocraft's or kyutai's",
+            expected="state_dict.bin and compression_state_dict.bin, a training run's checkpoint.th, or kyutai's "
+            "config.json with the files that it names",
         )
     cast, target = dtype_of(dtype), Path(destination)
+    if isinstance(original, KyutaiFolder):
+        CheckpointFolder(original.path, elsewhere)  # which has none of its parts elsewhere
+        return kyutai_conversion.to_hf(
+            original, target, dtype=cast, safe_serialization=safe_serialization, force=force, tell=tell
+        )
     if original is not None:
         return _to_hf(original, target, dtype=cast, safe_serialization=safe_serialization, force=force, tell=tell)
+    folder = hub.fetched(place)
+    family = KYUTAI if CheckpointFolder(folder).model_type() in kyutai_conversion.FAMILIES else AUDIOCRAFT
+    if to not in (None, family):
+        raise ParamError(f"to={to!r} for what {folder} holds", expected=repr(family))
     if codec is not None:
-        raise ParamError(f"codec={os.fspath(codec)!r} on the way to {AUDIOCRAFT}", expected="the checkpoint's own")
+        raise ParamError(f"codec={os.fspath(codec)!r} on the way to {family}", expected="the checkpoint's own")
     named = None if text_encoder is None else os.fspath(text_encoder)
-    return _to_audiocraft(hub.fetched(place), target, dtype=cast, text_encoder=named, force=force, tell=tell)
+    if family == KYUTAI:
+        if named is not None:
+            raise ParamError(f"text_encoder={named!r} on the way to {KYUTAI}", expected="none: these models have none")
+        return kyutai_conversion.to_kyutai(folder, target, dtype=cast, force=force, tell=tell)
+    return _to_audiocraft(folder, target, dtype=cast, text_encoder=named, force=force, tell=tell)
 
 
 def _place(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
@@ -106,11 +109,15 @@ def _place(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
     return f"facebook/musicgen-{source}" if short else source
 
 
-def _original(place: str | os.PathLike[str], elsewhere: Elsewhere) -> AudiocraftFolder | None:
+def _original(place: str | os.PathLike[str], elsewhere: Elsewhere) -> AudiocraftFolder | KyutaiFolder | None:
     path = Path(place).expanduser()
     if path.is_file():
         return AudiocraftFolder.within(path, elsewhere)
-    return AudiocraftFolder.within(hub.locate(place, patterns=[*hub.ORIGINALS, *_TEXTS]), elsewhere)
+    folder = hub.locate(place, patterns=[CONFIG_NAME, *hub.ORIGINALS, *TEXTS])
+    found = AudiocraftFolder.within(folder, elsewhere)
+    if found is not None or KyutaiFolder.found(folder) is None:
+        return found
+    return KyutaiFolder.found(hub.fetched(place))
 
 
 # to the documents' layout
@@ -135,7 +142,7 @@ def _to_hf(
         part.dtype = dtype or torch.float32
     processor = _processor(config.model_type, original)  # which may not be in reach: known before anything is written
     with original.open() as weights, new_folder(target, force=force) as folder:
-        tensors = _fitting(model, weights)
+        tensors = fitting(model, weights)
         tell(f"writing {len(tensors)} tensors, {total_bytes(tensors, dtype) / 2**20:.1f} MiB")
         store.write_weights(folder, tensors, safe_serialization=safe_serialization, dtype=dtype)
         codec = {n.removeprefix(AUDIO_ENCODER): t for n, t in tensors.items() if n.startswith(AUDIO_ENCODER)}
@@ -143,7 +150,7 @@ def _to_hf(
         config.save_pretrained(folder)
         GenerationConfig.from_dict(original.generation()).save_pretrained(folder)
         processor.save_pretrained(folder)
-        copy_beside(original.language_model.parent, folder, _TEXTS)
+        copy_beside(original.language_model.parent, folder, TEXTS)
         return Converted(HF, len(tensors), total_bytes(tensors, dtype))
 
 
@@ -156,19 +163,6 @@ def _processor(model_type: str, original: AudiocraftFolder) -> Any:
     features = registry.processing_class(settings["feature_extractor_type"]).from_dict(settings)
     name = registry.processing_names(model_type)[0]
     return registry.processing_class(str(name))(features, tokenizer_in(original.tokenizer()))
-
-
-def _fitting(model: PreTrainedModel, weights: store.Weights) -> dict[str, Tensor]:
-    """The model's tensors under the documents' names, seen in their files where that is possible.
-
-    Raises:
-        CheckpointError: listing what is missing, too much or of another shape.
-    """
-    stored = stored_names(weights, model)
-    fit(model, weights, stored)
-    places = {name: stored[name] for name in model.tensors_to_save()}
-    views = weights.mapped(list(places.values()))
-    return {name: views[place] if place in views else weights.read(place) for name, place in places.items()}
 
 
 # to audiocraft's files
@@ -187,11 +181,11 @@ def _to_audiocraft(
         model: PreTrainedModel = registry.model_class(config.model_type, registry.MUSIC)(config)
     with ExitStack() as stack:
         weights = stack.enter_context(store.open_weights(folder))
-        composite = _composite(folder, config, _fitting(model, weights))
+        composite = _composite(folder, config, fitting(model, weights))
         new = stack.enter_context(new_folder(target, force=force))
         tell(f"writing {len(composite.tensors)} tensors")
         write_audiocraft(new, composite, record=AudiocraftRecord.read(folder), text_encoder=text_encoder, dtype=dtype)
-        copy_beside(folder, new, _TEXTS)
+        copy_beside(folder, new, TEXTS)
         return Converted(AUDIOCRAFT, len(composite.tensors), total_bytes(composite.tensors, dtype))
 
 

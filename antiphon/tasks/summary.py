@@ -63,8 +63,8 @@ class Summary:
     codebooks: int
     channels: int
     sampling_rate: int
-    frame_rate_hz: int
-    tokens_per_second: int
+    frame_rate_hz: float
+    tokens_per_second: float
     pitch_classes: int
     melody_frames: int
     weights_bytes: dict[str, int]
@@ -160,12 +160,12 @@ def _parts(model: nn.Module, model_type: str) -> list[Part]:
     return [Part(name, sum(p.numel() for p in part.parameters())) for name, part in named]
 
 
-def _sound(config: Any) -> dict[str, int]:
+def _sound(config: Any) -> dict[str, Any]:
     if config.model_type in _COMPOSITES:
         codec, decoder = config.audio_encoder, config.decoder
         channels = 2 if decoder.audio_channels == 2 else codec.audio_channels
         codebooks = decoder.num_codebooks
-    elif config.model_type == "encodec":
+    elif config.model_type in ("encodec", "mimi"):
         codec, channels, codebooks = config, config.audio_channels, config.num_quantizers
     else:
         return {"codebooks": 0, "channels": 0, "sampling_rate": 0, "frame_rate_hz": 0}

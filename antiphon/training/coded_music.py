@@ -23,6 +23,7 @@ class CodedMusic:
 
     Args:
         folder: of coded music. seconds: of a passage; a shorter item is taken whole.
+        from_start: how often a passage is the item's beginning; otherwise it lies anywhere.
         tokenizer: turns texts into ``input_ids``; needed unless the folder holds states of texts.
         condition_dropout: how often a row has neither text nor melody, which guidance needs. melody_dropout: how often
             it has no melody. word_dropout: how often each word of a text is left out; with a tokenizer only.
@@ -37,6 +38,7 @@ class CodedMusic:
         folder: str | os.PathLike[str] | CodedFolder,
         *,
         seconds: float,
+        from_start: float = 0.0,
         tokenizer: Any = None,
         condition_dropout: float = 0.1,
         melody_dropout: float = 0.0,
@@ -51,6 +53,9 @@ class CodedMusic:
         for name, value in (("condition", condition_dropout), ("melody", melody_dropout), ("word", word_dropout)):
             if not (0 <= value < 1):
                 raise ParamError(f"{name}_dropout={value!r}", expected="0 or more, and less than 1")
+        if not (0 <= from_start <= 1):
+            raise ParamError(f"from_start={from_start!r}", expected="0 to 1")
+        self._from_start = from_start
         self._check_texts(tokenizer, word_dropout)
         self._tokenizer = tokenizer
         self._dropouts = condition_dropout, melody_dropout, word_dropout
@@ -113,7 +118,8 @@ class CodedMusic:
         where, which, drop, drop_melody = generator.random(4)
         frames = int(self.folder.frames[place])
         count = min(self.frames, frames)
-        start = int(where * (frames - count + 1))
+        anywhere = max(0.0, where - self._from_start) / (1 - self._from_start) if where >= self._from_start else 0.0
+        start = int(anywhere * (frames - count + 1))
         texts = self.folder.texts(place)
         text = int(which * len(texts))
         example: dict[str, Any] = {

@@ -139,6 +139,7 @@ class Job:
             model,
             train_text_encoder=file.model.train_text_encoder,
             weight_decay=file.run.weight_decay,
+            codebook_weights=file.music.codebook_weights,
             processor=processor,
         )
         return objective, train, held_out
@@ -209,6 +210,7 @@ class Job:
             folder,
             keys=keys,
             seconds=data.seconds,
+            from_start=data.from_start,
             tokenizer=None if folder.format.text_width else tokenizer,
             condition_dropout=data.condition_dropout if drops else 0.0,
             melody_dropout=data.melody_dropout if drops else 0.0,

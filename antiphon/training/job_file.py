@@ -53,6 +53,7 @@ class DataSection:
     Attributes:
         train: a folder of sounds with texts beside them, a JSONL manifest, or a folder of coded music.
         held_out: another; without one, ``held_out_share`` of the items is held out. seconds: of an example.
+        from_start: share of a language model's examples that are the beginning of their item; the others lie anywhere.
         cache: where codes and states are kept; beside the run unless told.
         condition_dropout, melody_dropout, word_dropout: shares of examples without text (and melody), of melodies
             alone, and of words. separate: take melodies from the voices and instruments alone (the extra ``separate``).
@@ -63,6 +64,7 @@ class DataSection:
     held_out: str | None = None
     held_out_share: float = 0.05
     seconds: float = 10.0
+    from_start: float = 0.0
     cache: str | None = None
     condition_dropout: float = 0.1
     melody_dropout: float = 0.2
@@ -77,6 +79,8 @@ class DataSection:
             share = getattr(self, name)
             if not 0 <= share < 1:
                 raise ConfigError(f"[data] {name}={share!r}", expected="0 to less than 1")
+        if not 0 <= self.from_start <= 1:
+            raise ConfigError(f"[data] from_start={self.from_start!r}", expected="0 to 1")
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,18 @@ class SpeechSection(SpeechLossWeights):
 
 
 @dataclass(frozen=True)
+class MusicSection:
+    """The loss of a language model.
+
+    Attributes:
+        codebook_weights: how much each codebook counts, in proportion; all the same unless told. The first says what is
+            played, the later ones how it sounds.
+    """
+
+    codebook_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class JobFile:
     """A training job.
 
@@ -136,6 +152,7 @@ class JobFile:
     lora: LoraSection | None = None
     codec: CodecSection = field(default_factory=CodecSection)
     speech: SpeechSection = field(default_factory=SpeechSection)
+    music: MusicSection = field(default_factory=MusicSection)
     source: Path = Path()
 
     def __post_init__(self) -> None:

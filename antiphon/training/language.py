@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,20 @@ class MusicObjective:
     """The cross-entropy of codes under their conditions, in nats.
 
     Weighed by frames: the mean is over the codebooks and over the frames of all rows, as the documented loss has it,
-    and ``codebook_k`` is the mean of that codebook.
+    unless codebooks count for more or less; and ``codebook_k`` is the mean of that codebook.
 
     Args:
         music: a composite of either family, or its decoder alone (see ``TeacherForcing``).
         train_text_encoder: learn the text encoder along.
         weight_decay: of matrices; embeddings, norms and biases have none.
+        codebook_weights: how much each codebook counts, in proportion; by default all the same.
         lr_scales: factors on the learning rate by part: ``decoder``, ``text_encoder``, ``enc_to_dec_proj``,
             ``audio_enc_to_dec_proj``.
         processor: saved into every checkpoint, so that it opens as a whole.
 
     Raises:
-        ConfigError: a factor for a part that there is not, or is not trained; a negative factor or decay.
+        ConfigError: a factor for a part that there is not, or is not trained; a negative factor, weight or decay;
+            weights for another number of codebooks.
     """
 
     def __init__(
@@ -41,11 +43,14 @@ class MusicObjective:
         *,
         train_text_encoder: bool = False,
         weight_decay: float = 0.1,
+        codebook_weights: Sequence[float] = (),
         lr_scales: Mapping[str, float] | None = None,
         processor: Any = None,
     ) -> None:
         self.music = music
-        self.model: nn.Module = TeacherForcing(music, train_text_encoder=train_text_encoder)
+        self.model: nn.Module = TeacherForcing(
+            music, train_text_encoder=train_text_encoder, stream_weights=self._shares(music, codebook_weights)
+        )
         self.weight_decay = weight_decay
         self.lr_scales = dict(lr_scales or {})
         self.processor = processor
@@ -54,6 +59,16 @@ class MusicObjective:
         trained = {name.split(".")[1] for name, p in self.model.named_parameters() if p.requires_grad}
         if odd := sorted(self.lr_scales.keys() - trained):
             raise ConfigError(f"lr_scales for {odd}", expected=f"some of {sorted(trained)}")
+
+    @staticmethod
+    def _shares(music: Any, weights: Sequence[float]) -> list[float] | None:
+        """The weights with a mean of 1."""
+        if not weights:
+            return None
+        streams = (music if isinstance(music, CodeDecoderForCausalLM) else music.decoder).config.num_codebooks
+        if len(weights) != streams or not all(0 <= weight < float("inf") for weight in weights) or not sum(weights):
+            raise ConfigError(f"codebook_weights={list(weights)}", expected=f"{streams} numbers, 0 or more, not all 0")
+        return [weight * streams / sum(weights) for weight in weights]
 
     def weight(self, batch: Batch) -> float:
         """The frames of a batch."""

@@ -20,17 +20,16 @@ from antiphon.nn.transformer import Transformer
 from antiphon.training.average import WeightAverage, holding
 from antiphon.training.memory import keep_freed_memory
 from antiphon.training.objective import Batch, Examples, Losses, Objective
+from antiphon.training.optimizer import Optimizer
 from antiphon.training.order import Order, batches
 from antiphon.training.processes import Processes
 from antiphon.training.record import RunRecord
 from antiphon.training.run_state import (
     RunState,
     all_tensors,
-    moments,
     newest_state,
     put_tensors,
     remove_unfinished,
-    set_moments,
     whole_tensors,
     write_state,
 )
@@ -99,12 +98,8 @@ class Trainer:
         self._recompute()
         state = self._begin()
         self.model = ModelPieces(objective, self.processes)
-        self.optimizer = torch.optim.AdamW(
-            self._groups(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,
+        self.optimizer = Optimizer(
+            objective.model, objective.parameter_groups(), settings, processes=self.processes.count
         )
         self.average = WeightAverage(objective.model, settings.average_decay) if settings.average_decay else None
         if state is not None:
@@ -140,16 +135,8 @@ class Trainer:
         self.objective.before_training(batch)
         return None
 
-    def _groups(self) -> list[dict[str, Any]]:
-        groups = self.objective.parameter_groups()
-        for group in groups:
-            group["peak"] = self.settings.learning_rate * group.pop("lr_scale", 1.0)
-            if not math.isfinite(group["peak"]):
-                raise ConfigError(f"a learning rate of {group['peak']}", expected="a finite one")
-        return groups
-
     def _go_on(self, state: RunState) -> None:
-        set_moments(self.objective.model, self.optimizer, state)
+        self.optimizer.set_moments(state.part("moment1"), state.part("moment2"), step=state.step)
         self.objective.load_extra_state(state.part("extra"))
         if self.average is not None:
             self.average.load(state.part("average"), int(state.numbers["average_updates"]))
@@ -210,14 +197,12 @@ class Trainer:
         batch = [next(pieces) for _ in range(0, len(self.rows), settings.micro_batch or settings.batch)]
         torch.manual_seed(settings.seed * 1_000_003 + self.step * 1009 + self.processes.rank)
         model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         figures = self._gradients(batch)
         norm = whole(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or math.inf))
         figures["gradient_norm"] = float(norm)
         self._check(figures)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * self._rate_factor(self.step)
-        self.optimizer.step()
+        self.optimizer.step(self._rate_factor(self.step))
         self.objective.after_step(self.step)
         if self.average is not None:
             self.average.update(model)
@@ -351,7 +336,7 @@ class Trainer:
     def _save(self) -> None:
         model = self.objective.model
         tensors = {f"model.{name}": tensor for name, tensor in all_tensors(model).items()}
-        tensors |= moments(model, self.optimizer)
+        tensors |= self.optimizer.moments()
         tensors |= {f"extra.{name}": tensor for name, tensor in self.objective.extra_state().items()}
         numbers: dict[str, Any] = {"sums": self._sums, "summed": self._summed}
         if not math.isinf(self.best):

@@ -18,7 +18,7 @@ from antiphon.checkpoints.new_folder import new_folder
 from antiphon.checkpoints.store import open_weights
 from antiphon.checkpoints.weight_writer import write_weights
 from antiphon.errors import AntiphonError, CheckpointError
-from antiphon.training.sharding import divided_like, whole
+from antiphon.training.sharding import whole
 
 log = logging.getLogger(__name__)
 
@@ -115,40 +115,6 @@ def _checksum(file: Path) -> int:
         while block := opened.read(1 << 20):
             found = zlib.crc32(block, found)
     return found
-
-
-def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's two moments of each trained parameter, by its name; divided as the parameters are."""
-    found = {}
-    for name, parameter in model.named_parameters():
-        kept = optimizer.state.get(parameter)
-        if kept:
-            found[f"moment1.{name}"] = kept["exp_avg"]
-            found[f"moment2.{name}"] = kept["exp_avg_sq"]
-    return found
-
-
-def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState) -> None:
-    """Puts moments back, with the number of steps that they have seen.
-
-    Raises:
-        CheckpointError: a trained parameter has none in the state.
-    """
-    first, second = state.part("moment1"), state.part("moment2")
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    missing = [name for name, _ in trained if name not in first or name not in second]
-    if missing and first:
-        raise CheckpointError(
-            f"The state knows nothing of {len(missing)} trained tensors, {missing[:3]} first",
-            fix="Resume with the same model and the same trained parts",
-        )
-    for name, parameter in trained:
-        if name in first:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(state.step), device=parameter.device),
-                "exp_avg": divided_like(first[name], parameter),
-                "exp_avg_sq": divided_like(second[name], parameter),
-            }
 
 
 def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

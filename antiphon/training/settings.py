@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from antiphon.errors import ConfigError
 
 PRECISIONS = ("fp32", "bf16")
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class RunSettings:
         steps: updates of the weights. batch: rows of an update, over all processes. micro_batch: rows of one pass of
             one process, ``None``: all of its rows; gradients are accumulated.
         learning_rate: the peak, reached after ``warmup_steps``; half a cosine leads to ``final_share`` of it.
+        optimizer: ``adamw``, or ``muon``: Muon for the matrices of transformer layers, AdamW for all else.
         clip_norm: gradients longer than this are shortened to it; 0: never.
         average_decay: of the running average of the weights, which is what is saved; 0: none is kept.
         precision: ``fp32``, or ``bf16``: products in bfloat16, weights and sums in float32.
@@ -35,6 +37,7 @@ class RunSettings:
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     final_share: float = 0.05
+    optimizer: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -63,6 +66,7 @@ class RunSettings:
         for name in ("weight_decay", "clip_norm", "workers", "seed"):
             self._check(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         self._check("average_decay", 0 <= self.average_decay < 1, "0 to under 1")
+        self._check("optimizer", self.optimizer in OPTIMIZERS, f"one of {OPTIMIZERS}")
         self._check("precision", self.precision in PRECISIONS, f"one of {PRECISIONS}")
 
     def _check(self, name: str, good: bool, expected: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -28,14 +29,22 @@ class TeacherForcing(nn.Module):
     Args:
         music: a composite of either family; or its decoder, which then hears ``text_states`` of its own width.
         train_text_encoder: learn the text encoder along; otherwise it is frozen and in evaluation mode.
+        stream_weights: factors on the streams' losses in their sum, by default 1 each.
 
     Its modules are the parts that take part; the codec is none of them.
     """
 
-    def __init__(self, music: MusicComposite | CodeDecoderForCausalLM, *, train_text_encoder: bool = False) -> None:
+    def __init__(
+        self,
+        music: MusicComposite | CodeDecoderForCausalLM,
+        *,
+        train_text_encoder: bool = False,
+        stream_weights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self._music = (music,)  # in a tuple, so that the codec is no module of this one
         self.train_text_encoder = train_text_encoder
+        self.stream_weights = stream_weights
         self.alone = isinstance(music, CodeDecoderForCausalLM)
         if isinstance(music, CodeDecoderForCausalLM):
             if train_text_encoder:
@@ -78,7 +87,7 @@ class TeacherForcing(nn.Module):
                 ``melody_dropped`` (B,) bool: rows without a melody.
 
         Returns:
-            Their sum, a scalar that gradients follow, and the sum of each stream (K,), detached; both float32.
+            Their weighted sum, a scalar that gradients follow, and the sum of each stream (K,), detached; both float32.
 
         Raises:
             ParamError: shapes that do not fit each other or the model.
@@ -97,7 +106,7 @@ class TeacherForcing(nn.Module):
             hidden = out.last_hidden_state
         else:
             hidden = self._behind(columns, *self._front(batch, states, mask))
-        return stream_losses(hidden, list(self.decoder.lm_heads), labels)
+        return stream_losses(hidden, list(self.decoder.lm_heads), labels, weights=self.stream_weights)
 
     # columns
 

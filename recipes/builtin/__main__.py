@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 
 from antiphon import EncodecModel
-from recipes.builtin.beginnings import begin_melody, begin_musicgen, texts_of
+from antiphon.checkpoints.built_in import MELODY, MUSIC, PLACE
+from recipes.builtin.beginnings import begin_melody, begin_musicgen
 from recipes.builtin.coding import code_pieces
+from recipes.builtin.handing_out import hand_out
 from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
+from recipes.builtin.text_lessons import lessons_of
 
 _CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 6000
 
@@ -36,12 +39,12 @@ def pieces(runs: Path, workers: int) -> None:
 
 def codes(runs: Path, workers: int) -> None:
     """The same as codes."""
-    code_pieces(runs / "pieces", runs / "codes", _codec(runs))
+    code_pieces(runs / "pieces", runs / "codes", runs / "codec-frozen", workers=workers)
 
 
 def begin(runs: Path, workers: int) -> None:
-    """A MusicGen that knows nothing, with the codec."""
-    begin_musicgen(runs / "musicgen-begin", _codec(runs), texts_of(runs / "pieces"))
+    """A MusicGen whose decoder knows nothing, with the codec."""
+    begin_musicgen(runs / "musicgen-begin", _codec(runs), lessons_of(runs / "pieces"))
 
 
 def _codec(runs: Path) -> EncodecModel:
@@ -54,6 +57,13 @@ def begin_following(runs: Path, workers: int) -> None:
     begin_melody(runs / "melody-begin", runs / "musicgen" / "best")
 
 
+def install(runs: Path, workers: int) -> None:
+    """What was learnt, as a part of the package."""
+    for name, run in ((MUSIC, "musicgen"), (MELODY, "melody")):
+        folder = PLACE / name.rpartition("/")[2]
+        logging.info("%s: %.1f MB", name, hand_out(runs / run / "best", folder, codec=runs / "decoder" / "best") / 1e6)
+
+
 STAGES: dict[str, Callable[[Path, int], None]] = {
     "sounds": sounds,
     "freeze": freeze,
@@ -61,6 +71,7 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
     "codes": codes,
     "begin": begin,
     "begin-melody": begin_following,
+    "install": install,
 }
 
 

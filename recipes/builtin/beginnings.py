@@ -1,8 +1,9 @@
-"""What the language models begin as: random weights and a vocabulary; for Melody, what MusicGen has learnt."""
+"""What the language models begin as: a vocabulary and a taught text encoder; for Melody, what MusicGen has learnt."""
 
 from __future__ import annotations
 
-import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from antiphon import (
 )
 from antiphon.text.t5_tokenizer import T5Tokenizer
 from antiphon.training.text_vocabulary import text_vocabulary
+from recipes.builtin.text_lessons import STEPS, Lesson, teach
+
+log = logging.getLogger(__name__)
 
 _PIECES = 1024
 _WIDTH, _LAYERS, _HEADS = 256, 6, 4
@@ -35,15 +39,9 @@ _LEARNT_S = 12
 _CHROMA_FRAMES = _LEARNT_S * 32000 // 4096 + 1
 
 
-def texts_of(pieces: Path) -> list[str]:
-    """All texts of the rendered pieces."""
-    lines = [line for file in sorted(pieces.glob("facts-*.jsonl")) for line in file.read_text("utf-8").splitlines()]
-    return [text for line in lines for text in json.loads(line)["texts"]]
-
-
-def begin_musicgen(folder: Path, codec: EncodecModel, texts: list[str]) -> None:
-    """Writes a MusicGen with a codec, and a text encoder and decoder that know nothing yet."""
-    tokenizer = text_vocabulary(texts, pieces=_PIECES)
+def begin_musicgen(folder: Path, codec: EncodecModel, lessons: Sequence[Lesson], *, steps: int = STEPS) -> None:
+    """Writes a MusicGen with a codec, a text encoder that has had its lessons, and a decoder that knows nothing yet."""
+    tokenizer = text_vocabulary([lesson.text for lesson in lessons], pieces=_PIECES)
     torch.manual_seed(0)
     config = MusicgenConfig(
         text_encoder=T5Config(
@@ -55,6 +53,7 @@ def begin_musicgen(folder: Path, codec: EncodecModel, texts: list[str]) -> None:
     model = MusicgenForConditionalGeneration(config, audio_encoder=codec)
     for embedding in model.decoder.model.decoder.embeddings:
         torch.nn.init.normal_(embedding.weight, std=_EMBEDDING_STD)
+    log.info("facts told from texts: %s", teach(model.text_encoder, tokenizer, lessons, steps=steps))
     _settle(model)
     model.save_pretrained(folder)
     features = EncodecFeatureExtractor(feature_size=1, sampling_rate=codec.config.sampling_rate, padding_side="left")
@@ -113,6 +112,7 @@ def _settle(model: Any) -> None:
         guidance_scale=3.0,
         top_k=250,
         max_length=_LEARNT_S * 50 + 3,
+        window_seconds=_LEARNT_S,
         pad_token_id=size,
         bos_token_id=size,
     )

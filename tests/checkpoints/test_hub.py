@@ -57,7 +57,7 @@ def test_a_relative_folder_wins_over_a_repository_of_that_name(tmp_path: Path, m
 
 
 def test_a_built_in_checkpoint_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(built_in, "_PLACE", tmp_path)
+    monkeypatch.setattr(built_in, "PLACE", tmp_path)
     (tmp_path / "musicgen-mini" / "inner").mkdir(parents=True)
     with pytest.raises(CheckpointError):  # an installation without its weights asks the Hub, which is switched off
         locate("antiphon/musicgen-mini")

@@ -98,7 +98,7 @@ def test_source_and_destination_may_be_options(
         (["a", "b", "--checkpoint", "c"], "SOURCE was given twice"),
         (["a", "--checkpoint", "c", "--pytorch_dump_folder", "d"], "SOURCE was given twice"),
         (["a", "b", "--pytorch_dump_folder", "d"], "DESTINATION was given twice"),
-        (["a", "b", "--to", "onnx"], "onnx is neither"),
+        (["a", "b", "--to", "onnx"], "onnx is none of hf, audiocraft, kyutai"),
         (["a", "b", "c"], "unexpected"),
     ],
 )

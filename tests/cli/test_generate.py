@@ -91,7 +91,7 @@ def test_an_option_for_the_model_wins_over_the_variable(checkpoint: Path, capsys
 
 def test_without_a_model_one_line_says_how_to_name_one(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.delenv("ANTIPHON_MODEL")
-    monkeypatch.setattr(built_in, "_PLACE", tmp_path)  # an installation without weights
+    monkeypatch.setattr(built_in, "PLACE", tmp_path)  # an installation without weights
     assert run(["generate", "a"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -102,7 +102,7 @@ def test_the_built_in_model_is_used_where_none_is_named_and_says_so(
     checkpoint: Path, melody_checkpoint: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.delenv("ANTIPHON_MODEL")
-    monkeypatch.setattr(built_in, "_PLACE", tmp_path)
+    monkeypatch.setattr(built_in, "PLACE", tmp_path)
     for name, folder in (("musicgen-mini", checkpoint), ("musicgen-melody-mini", melody_checkpoint)):
         (tmp_path / name).symlink_to(folder)
     out = tmp_path / "a.wav"

@@ -100,6 +100,7 @@ def test_F135_the_wheel_is_for_every_machine_and_carries_the_version(wheel: Path
 def test_F135_the_wheel_holds_the_package_its_marker_its_licence_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     files = [path for kind in ("*.py", "*.cpp", "*.h") for path in (ROOT / "antiphon").rglob(kind)]
+    files += (ROOT / "antiphon" / "built_in").glob("*/*")
     sources = {path.relative_to(ROOT).as_posix() for path in files}
     inside = {name for name in names if name.startswith("antiphon/")}
     assert inside == {*sources, "antiphon/py.typed"}

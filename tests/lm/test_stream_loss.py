@@ -54,6 +54,19 @@ def test_losses_and_gradients_are_those_of_whole_logits(
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
+def test_streams_may_count_for_more_or_less() -> None:
+    factors = [2.0, 0.0, 0.5]
+    hidden, heads, labels = made()
+    total, each = stream_losses(hidden, list(heads), labels, weights=factors)
+    own = torch.autograd.grad(total, [hidden, *heads.parameters()])
+    wanted = by_hand(hidden, heads, labels)
+    weighted = (wanted * torch.tensor(factors)).sum()
+    torch.testing.assert_close(total, weighted)
+    torch.testing.assert_close(each, wanted.detach())
+    for one, other in zip(own, torch.autograd.grad(weighted, [hidden, *heads.parameters()]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_pass_the_numerical_check() -> None:
     hidden, heads, labels = made(torch.float64)
 

@@ -310,7 +310,7 @@ def test_short_names_are_those_of_published_models_and_parts_come_from_the_hub(
     kind = "stereo" if "stereo" in name else "mono"
     for file in sorted(converted[kind].iterdir()):
         assert (tmp_path / "hf" / file.name).read_bytes() == file.read_bytes(), file.name
-    assert published[0] == (f"facebook/musicgen-{name}", (*hub.ORIGINALS, "README.md", "LICENSE*"))
+    assert published[0] == (f"facebook/musicgen-{name}", ("config.json", *hub.ORIGINALS, "README.md", "LICENSE*"))
     assert "google-t5/t5-base" in {repository for repository, _ in published}
 
 

@@ -57,6 +57,16 @@ def test_sound_and_codes_are_told(checkpoint: Path, make_checkpoint: Any, tmp_pa
     assert (stereo.codebooks, stereo.channels, stereo.tokens_per_second) == (8, 2, 400)
 
 
+def test_a_codec_of_half_frames_is_told_too(tmp_path: Path) -> None:
+    config = antiphon.MimiConfig(hidden_size=16, num_filters=2, num_hidden_layers=1, upsample_groups=16)
+    model = antiphon.MimiModel(config)
+    model.save_pretrained(tmp_path)
+    told = summarise(tmp_path)
+    assert (told.model_type, told.sampling_rate, told.channels) == ("mimi", 24_000, 1)
+    assert (told.frame_rate_hz, told.codebooks, told.tokens_per_second) == (12.5, 32, 400)
+    assert told.parameters == model.num_parameters()
+
+
 def test_the_cache_of_musicgen_small_is_forecast(tmp_path: Path) -> None:
     config = antiphon.MusicgenConfig(
         audio_encoder={"model_type": "encodec", "sampling_rate": 32_000, "upsampling_ratios": [8, 5, 4, 4]},

@@ -251,6 +251,16 @@ def place_of(passage: np.ndarray, whole: np.ndarray) -> int:
     return next(s for s in range(whole.shape[1] - width + 1) if (whole[:, s : s + width] == passage).all())
 
 
+def test_some_passages_or_all_are_beginnings(tmp_path: Path, music: CodedMusic) -> None:
+    for share in (0.5, 1.0):
+        begun = CodedMusic(tmp_path, seconds=SECONDS, tokenizer=Words(), from_start=share)
+        starts = [place_of(example["codes"], codes(200, 3)) for example in drawn(begun, 3, 200)]
+        assert share * 200 - 30 < sum(start == 0 for start in starts) < share * 200 + 30
+        assert (max(starts) > 90) == (share < 1)
+    with pytest.raises(ParamError, match="from_start=1.5"):
+        CodedMusic(tmp_path, seconds=SECONDS, tokenizer=Words(), from_start=1.5)
+
+
 def test_passages_lie_anywhere_in_the_item_with_any_of_its_texts(music: CodedMusic) -> None:
     examples = drawn(music, 3, 200)
     starts = [place_of(example["codes"], codes(200, 3)) for example in examples]

@@ -199,3 +199,18 @@ def test_an_adapter_on_twenty_clips_lowers_their_loss_and_leaves_the_model() -> 
     model.disable_adapters()
     after = model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_codebooks_may_count_for_more_or_less() -> None:
+    given = batch("mono")
+    plain = MusicObjective(ours("mono"))
+    streams = len(plain.losses(given).parts)
+    weights = [3.0, *[1.0] * (streams - 1)]
+    weighted = MusicObjective(ours("mono"), codebook_weights=weights)
+    losses = weighted.losses(given)
+    assert losses.parts == plain.losses(given).parts
+    wanted = sum(w * losses.parts[f"codebook_{k}"] for k, w in enumerate(weights)) / sum(weights)
+    torch.testing.assert_close(losses.total.detach(), wanted)
+    for wrong in ([1.0], [0.0] * streams, [-1.0, *[1.0] * (streams - 1)], [math.nan] * streams):
+        with pytest.raises(ConfigError, match="codebook_weights"):
+            MusicObjective(ours("mono"), codebook_weights=wrong)

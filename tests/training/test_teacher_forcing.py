@@ -38,7 +38,7 @@ def heard(model: Any, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
     """The hidden states (B, T, D) that a batch's losses are taken from."""
     seen: list[Tensor] = []
 
-    def kept(hidden: Tensor, heads: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def kept(hidden: Tensor, heads: Any, labels: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
         seen.append(hidden)
         return hidden.sum(), torch.zeros(labels.shape[1])
 
