@@ -87,7 +87,8 @@ class SpeechForcing(nn.Module):
         frames = batch.get("frames")
         if frames is None:
             return torch.zeros(rows, length, dtype=torch.bool, device=codes.device)
-        return torch.arange(length, device=codes.device) >= frames[:, None]
+        behind: Tensor = torch.arange(length, device=codes.device) >= frames[:, None]
+        return behind
 
     @staticmethod
     def _columns(codes: Tensor, initial: int) -> Tensor:
