@@ -157,6 +157,26 @@ class GenerateDecoderOnlyOutput(ModelOutput):
 
 
 @dataclass
+class GenerateBeamDecoderOnlyOutput(ModelOutput):
+    """What a search with W beams returns with ``return_dict_in_generate=True``, n texts of each of B items.
+
+    ``sequences`` (B * n, L), the best of an item first; ``sequences_scores`` (B * n,) what they were compared by, where
+    scores were asked for; ``scores`` (processed log-probabilities) and ``logits`` (raw) (B * W, V), one tensor a step;
+    ``beam_indices`` (B * n, L') the row of each step's scores that a new token was taken from, -1 behind an end.
+    """
+
+    sequences: torch.Tensor | None = None
+    sequences_scores: torch.Tensor | None = None
+    scores: tuple[torch.Tensor, ...] | None = None
+    logits: tuple[torch.Tensor, ...] | None = None
+    beam_indices: torch.Tensor | None = None
+    attentions: tuple[Any, ...] | None = None
+    hidden_states: tuple[Any, ...] | None = None
+    past_key_values: Any = None
+    seeds: list[int] | None = None
+
+
+@dataclass
 class GenerateEncoderDecoderOutput(ModelOutput):
     """As ``GenerateDecoderOnlyOutput`` for a composite.
 

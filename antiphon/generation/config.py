@@ -89,6 +89,8 @@ class GenerationConfig:
     stop_strings: str | list[str] | None
     do_sample: bool | None
     num_beams: int | None
+    length_penalty: float | None
+    early_stopping: bool | str | None
     use_cache: bool | None
     temperature: float | None
     top_k: int | None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from antiphon.errors import SessionError
+from antiphon.generation.beams import Beams, BeamSearch
 from antiphon.generation.delays import DelayPattern
 from antiphon.generation.guidance import ClassifierFreeGuidance
 from antiphon.generation.philox import ItemNoise
@@ -47,6 +48,14 @@ class StepModel(Protocol):
 
     def __call__(self, columns: Tensor, first: int) -> StepOutput:
         """``columns`` (B, K, T) int64 are the columns from ``first`` on."""
+        ...
+
+
+class BranchingModel(StepModel, Protocol):
+    """A step model whose rows can go on from other rows, as beams do."""
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row r goes on from what was row ``rows[r]``, (R,) int64."""
         ...
 
 
@@ -84,6 +93,7 @@ class Plan:
         processors: applied to (B * K, V) scores in order. guidance: joins the two passes.
         noise: one generator an item; ``None`` is greedy. offsets: padding columns before each item's own first one.
         sampler: decides all streams but the first ``heads``, which have logits; by default all streams have.
+        beams: search among several rows for each item, with a model whose rows can be reordered; one head.
         criteria: of the caller. eos: tokens that end an item.
         after_end: what an ended item gets in place of its tokens, as a text does; ``None`` lets items go on to be cut
             afterwards, as a codec's are.
@@ -100,6 +110,7 @@ class Plan:
     offsets: Sequence[int] | None = None
     sampler: ColumnSampler | None = None
     heads: int | None = None
+    beams: Beams | None = None
     criteria: StoppingCriteriaList = field(default_factory=StoppingCriteriaList)
     eos: tuple[int, ...] = ()
     after_end: int | None = None
@@ -119,6 +130,7 @@ class Generation:
         length: columns filled so far.
         scores, logits: kept per step, (B * H, V) after and (P * B * H, V) before processing.
         states: kept step outputs without their logits.
+        search: of a plan with beams. At its end ``columns`` hold what it found, rows of the best of each item.
         stopped: ended before the last column, because a criterion or the end tokens said so.
     """
 
@@ -132,9 +144,17 @@ class Generation:
         self.logits: list[Tensor] = []
         self.states: list[StepOutput] = []
         self.stopped = False
+        self.search = self._searching(plan)
         self._heads = plan.columns.shape[1] if plan.heads is None else plan.heads
         self._over = torch.zeros(len(plan.columns), dtype=torch.bool, device=plan.columns.device)  # ended texts
         self._unchecked: list[tuple[int, Tensor]] = []
+
+    @staticmethod
+    def _searching(plan: Plan) -> BeamSearch | None:
+        if plan.beams is None:
+            return None
+        criteria = plan.criteria or None
+        return BeamSearch(plan.beams, plan.columns, start=plan.start, eos=plan.eos, criteria=criteria)
 
     def _shown(self) -> Tensor:
         """(B * H, length): what callables and streamers see."""
@@ -153,33 +173,65 @@ class Generation:
                 first = fed if plan.use_cache else 0
                 output = self.model(self.columns[..., first : self.length], first)
                 fed = self.length
-                tokens, scores = self._decide(output)
-                self._add(tokens.view(items, self._heads), output)
+                scores = self._scored(output)
+                if self.search is None:
+                    self._add(self._picked(scores).view(items, self._heads), output)
+                else:
+                    self._search(self.search, scores, output)
                 if plan.streamer is not None:
                     plan.streamer.put(self._shown()[:, -1].cpu())
                 yield self.columns[..., self.length - 1]
-                if plan.criteria:
+                if self.search is not None:
+                    self.stopped = self.search.over
+                elif plan.criteria:
                     done |= plan.criteria(self._shown(), self.scores or scores)
                     self.stopped = bool(done.all())
-                self.stopped |= bool(plan.eos and self._all_ended(done))
+                self.stopped |= bool(self.search is None and plan.eos and self._all_ended(done))
                 if self.stopped:
                     break
             self._check()
+            if self.search is not None:
+                self.columns = self.sampled = self.search.best()[0]
+                self.length = self.columns.shape[-1]
         finally:
             if plan.streamer is not None:
                 plan.streamer.end()
 
     def _add(self, tokens: Tensor, output: StepOutput) -> None:
         """Fills the next column: ``tokens`` (B, H) of the streams that have logits, and the sampler's."""
-        plan = self.plan
-        if plan.after_end is not None:
-            tokens = torch.where(self._over[:, None], plan.after_end, tokens)
-        if plan.sampler is not None and output.moment is not None:
-            tokens = torch.cat([tokens, plan.sampler(tokens, output.moment, self.length)], dim=1)
-        forced = plan.columns[..., self.length]
+        if self.plan.after_end is not None:
+            tokens = torch.where(self._over[:, None], self.plan.after_end, tokens)
+        tokens = self._whole(tokens, output.moment)
         self.sampled[..., self.length] = tokens
-        self.columns[..., self.length] = torch.where(forced >= 0, forced, tokens)
+        self.columns[..., self.length] = self._planned(tokens)
         self.length += 1
+
+    def _whole(self, tokens: Tensor, moment: Tensor | None) -> Tensor:
+        """``tokens`` (B, H) with the sampler's, (B, K)."""
+        if self.plan.sampler is None or moment is None:
+            return tokens
+        return torch.cat([tokens, self.plan.sampler(tokens, moment, self.length)], dim=1)
+
+    def _planned(self, tokens: Tensor) -> Tensor:
+        """The next column (B, K): what the plan forces, and ``tokens`` elsewhere."""
+        forced = self.plan.columns[..., self.length]
+        return torch.where(forced >= 0, forced, tokens)
+
+    def _search(self, search: BeamSearch, scores: Tensor, output: StepOutput) -> None:
+        """Fills the next column of the rows that go on, each behind the row that it goes on from."""
+        noise = None
+        if self.plan.noise is not None:
+            noise = self.plan.noise.gumbel(self.length, len(scores) // len(self.plan.noise), scores.shape[-1])
+        choice, best = search.choose(self._shown(), scores, noise, self.scores or scores)
+        self._won(best)
+        moment = output.moment
+        if bool(choice.fresh.any()):
+            last = self._whole(choice.ended_tokens[:, None], None if moment is None else moment[choice.ended_rows])
+            search.end(choice, self.columns[..., : self.length], self._planned(last))
+        self.columns, self.sampled = self.columns[choice.rows], self.sampled[choice.rows]
+        if self.plan.use_cache:
+            cast(BranchingModel, self.model).reorder(choice.rows)
+        self._add(choice.tokens[:, None], StepOutput(scores, moment=None if moment is None else moment[choice.rows]))
 
     def release(self) -> None:
         """Lets go of the model and its state; columns and what was kept of the steps remain."""
@@ -191,7 +243,8 @@ class Generation:
             pass
         return self
 
-    def _decide(self, output: StepOutput) -> tuple[Tensor, Tensor]:
+    def _scored(self, output: StepOutput) -> Tensor:
+        """What the processors make of a step's logits, (B * H, V)."""
         plan = self.plan
         scores = output.logits.float()
         if plan.keep_logits:
@@ -200,20 +253,30 @@ class Generation:
             self.states.append(StepOutput(scores.new_empty(0), *self._states_of(output)))
         if plan.guidance is not None:
             scores = plan.guidance(scores)
+        if plan.beams is not None:  # sums are compared, which only log-probabilities can be
+            scores = scores.log_softmax(dim=-1)
         seen = self._shown() if plan.processors else scores
         for processor in plan.processors:
             scores = processor(seen, scores)
         if plan.keep_scores:
             self.scores.append(scores)
-        noise = None
+        return scores
+
+    def _picked(self, scores: Tensor) -> Tensor:
+        """The token of each row, (B * H,)."""
+        plan, noise = self.plan, None
         if plan.noise is not None:
             step = self.length if plan.offsets is None else [self.length - offset for offset in plan.offsets]
             noise = plan.noise.gumbel(step, self._heads, scores.shape[-1]).flatten(0, 1)  # (B, H, V) -> (B * H, V)
         tokens, best = pick(scores, noise)
+        self._won(best)
+        return tokens
+
+    def _won(self, best: Tensor) -> None:
+        """Checks the values that rows won with, at once or later."""
         self._unchecked.append((self.length, best))
         if best.device.type == "cpu" or len(self._unchecked) >= _CHECK_EVERY:
             self._check()
-        return tokens, scores
 
     @staticmethod
     def _states_of(output: StepOutput) -> tuple[Any, Any, Any]:

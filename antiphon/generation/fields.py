@@ -95,6 +95,12 @@ def _store(name: str, value: Any) -> str:
     return str(value)
 
 
+def _early(name: str, value: Any) -> bool | str:
+    if not isinstance(value, bool) and value != "never":
+        raise _refuse(name, value, 'True, False or "never"')
+    return bool(value) if isinstance(value, bool) else "never"
+
+
 def _strings(name: str, value: Any) -> str | list[str]:
     strings = check_stop_strings(value)
     return value if isinstance(value, str) else list(strings)
@@ -110,6 +116,8 @@ HONOURED: dict[str, Check] = {
     "stop_strings": _strings,
     "do_sample": _flag,
     "num_beams": _whole(1, LENGTH_LIMIT, "an int, 1 or more"),
+    "length_penalty": _real(-10, 10, "a number from -10 to 10; above 0 prefers longer texts"),
+    "early_stopping": _early,
     "use_cache": _flag,
     "temperature": _real(0, math.inf, "a finite number, 0 (greedy) or more"),
     "top_k": _whole(0, 2**63 - 1, "an int, 0 (off) or more"),
@@ -142,8 +150,8 @@ HONOURED: dict[str, Check] = {
 
 # kept so that a checkpoint's file survives a round trip; a call that asks for one of them is refused
 KEPT: tuple[str, ...] = (
-    *("early_stopping", "use_mtp", "cache_implementation", "cache_config", "max_cache_len", "top_h"),
-    *("epsilon_cutoff", "eta_cutoff", "encoder_repetition_penalty", "length_penalty", "renormalize_logits"),
+    *("use_mtp", "cache_implementation", "cache_config", "max_cache_len", "top_h"),
+    *("epsilon_cutoff", "eta_cutoff", "encoder_repetition_penalty", "renormalize_logits"),
     *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty"),
     *("begin_suppress_tokens", "sequence_bias", "token_healing", "watermarking_config"),
     *("encoder_no_repeat_ngram_size", "is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule"),
@@ -161,6 +169,8 @@ GLOBAL_DEFAULTS: dict[str, Any] = {
     "do_sample": False,
     "use_cache": True,
     "num_beams": 1,
+    "length_penalty": 1.0,
+    "early_stopping": False,
     "temperature": 1.0,
     "top_k": 50,
     "top_p": 1.0,
@@ -174,7 +184,6 @@ GLOBAL_DEFAULTS: dict[str, Any] = {
 
 # the values of kept fields that change nothing, beside None and False
 NEUTRAL: dict[str, Any] = {
-    "length_penalty": 1.0,
     "encoder_no_repeat_ngram_size": 0,
     "epsilon_cutoff": 0.0,
     "eta_cutoff": 0.0,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from antiphon.errors import ParamError, unknown_argument
 from antiphon.generation import fields
+from antiphon.generation.beams import Beams
 
 if TYPE_CHECKING:
     from antiphon.generation.config import GenerationConfig
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SAMPLING_ONLY = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+_BEAMS_ONLY = ("length_penalty", "early_stopping")
 # None would mean nothing for these: it stands for "not given"
-_NEVER_UNSET = ("max_length", "num_return_sequences", "num_beams", "use_cache", "do_sample")
+_NEVER_UNSET = ("max_length", "num_return_sequences", "num_beams", "use_cache", "do_sample", *_BEAMS_ONLY)
 
 
 def resolve(
@@ -49,6 +51,9 @@ def resolve(
     ignored = [name for name in _SAMPLING_ONLY if overrides.get(name) is not None]
     if ignored and config.do_sample is not True:
         logger.warning("%s have no effect without do_sample=True: tokens are not drawn", ignored)
+    ignored = [name for name in _BEAMS_ONLY if overrides.get(name) not in (None, fields.GLOBAL_DEFAULTS[name])]
+    if ignored and config.num_beams == 1:
+        logger.warning("%s have no effect without beams: num_beams=1", ignored)
     return config, leftover
 
 
@@ -77,6 +82,19 @@ def refuse_unknown(leftover: Iterable[str], accepted: Iterable[str], *, where: s
     for name in leftover:
         if name not in accepted:
             raise unknown_argument(name, sorted(accepted | set(fields.HONOURED)), where=where)
+
+
+def beams_of(config: GenerationConfig, filler: Sequence[int]) -> Beams | None:
+    """The search that ``config`` asks for, with a token of each stream that stands behind an end; ``None`` without."""
+    if config.num_beams is None or config.num_beams == 1:
+        return None
+    return Beams(
+        config.num_beams,
+        config.num_return_sequences or 1,
+        filler,
+        length_penalty=1.0 if config.length_penalty is None else config.length_penalty,
+        early_stopping=config.early_stopping or False,
+    )
 
 
 def require_single_beam(config: GenerationConfig) -> None:

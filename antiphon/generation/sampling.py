@@ -48,12 +48,16 @@ class Temperature:
 
 @dataclass(frozen=True)
 class TopK:
-    """The ``top_k`` largest scores of each row kept, and every score equal to the least of them (V at most)."""
+    """The ``top_k`` largest scores of each row kept, and every score equal to the least of them (V at most).
+
+    Here and below ``keep`` is how many tokens of each row are kept whatever the rule says.
+    """
 
     top_k: int
+    keep: int = 1
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        least = scores.topk(min(self.top_k, scores.shape[-1]), dim=-1).values[:, -1:]
+        least = scores.topk(min(max(self.top_k, self.keep), scores.shape[-1]), dim=-1).values[:, -1:]
         return scores.masked_fill(scores < least, _BANNED)
 
 
@@ -65,11 +69,12 @@ class TopP:
     """
 
     top_p: float
+    keep: int = 1
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         rising, order = scores.sort(dim=-1)
         removed = rising.softmax(dim=-1).cumsum(dim=-1) <= 1 - self.top_p
-        removed[:, -1] = False
+        removed[:, -self.keep :] = False
         return scores.masked_fill(torch.zeros_like(removed).scatter(1, order, removed), _BANNED)
 
 
@@ -78,11 +83,13 @@ class MinP:
     """Tokens kept whose probability is at least ``min_p`` times that of the most probable one."""
 
     min_p: float
+    keep: int = 1
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         probabilities = scores.softmax(dim=-1)
-        best = probabilities.amax(dim=-1, keepdim=True)
-        return scores.masked_fill(probabilities < best * self.min_p, _BANNED)
+        best = probabilities.topk(min(self.keep, scores.shape[-1]), dim=-1).values
+        least = torch.minimum(best[:, :1] * self.min_p, best[:, -1:])
+        return scores.masked_fill(probabilities < least, _BANNED)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ class TypicalP:
     """
 
     typical_p: float
+    keep: int = 1
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         logs = scores.log_softmax(dim=-1)
@@ -102,7 +110,7 @@ class TypicalP:
         mass = scores.gather(-1, order).softmax(dim=-1).cumsum(dim=-1)
         last = (mass < self.typical_p).sum(dim=-1, keepdim=True).clamp(max=scores.shape[-1] - 1)
         removed = distance > distance.gather(-1, last)
-        removed[:, 0] = False
+        removed[:, : self.keep] = False
         return scores.masked_fill(torch.zeros_like(removed).scatter(1, order, removed), _BANNED)
 
 
@@ -271,16 +279,18 @@ def build_processors(
 
 def _shaping(config: GenerationConfig) -> list[Any]:
     chain: list[Any] = []
+    # where all that is left of a row ends its text, a search with beams has nothing to go on with
+    keep = 1 if (config.num_beams or 1) == 1 else 1 + max(1, len(_as_ids(config.eos_token_id)))
     if config.temperature not in (None, 1.0):
         chain.append(Temperature(config.temperature))
     if config.top_k:
-        chain.append(TopK(config.top_k))
+        chain.append(TopK(config.top_k, keep))
     if config.top_p is not None and 0 < config.top_p < 1:
-        chain.append(TopP(config.top_p))
+        chain.append(TopP(config.top_p, keep))
     if config.min_p is not None:
-        chain.append(MinP(config.min_p))
+        chain.append(MinP(config.min_p, keep))
     if config.typical_p is not None and config.typical_p < 1:
-        chain.append(TypicalP(config.typical_p))
+        chain.append(TypicalP(config.typical_p, keep))
     return chain
 
 

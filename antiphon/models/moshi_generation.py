@@ -18,9 +18,13 @@ from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import is_sampling
 from antiphon.models.moshi_prompts import Said, SpokenPrompt, aligned, delayed, spoken_prompt
 from antiphon.models.musicgen_generation import Callers, expanded
-from antiphon.models.text_generation import kept_states, refuse_foreign, text_plan
+from antiphon.models.text_generation import items_of_each, kept_states, refuse_foreign, rows_of_each, text_plan
 from antiphon.nn.kv_cache import KVCache
-from antiphon.outputs import GenerateDecoderOnlyOutput, MoshiConditionalGenerationGenerateOutput
+from antiphon.outputs import (
+    GenerateBeamDecoderOnlyOutput,
+    GenerateDecoderOnlyOutput,
+    MoshiConditionalGenerationGenerateOutput,
+)
 
 _ACCEPTED = ("attention_mask", "past_key_values", "on_column", "prefix_allowed_tokens_fn", "tokenizer")
 _CALLERS = ("logits_processor", "stopping_criteria", "streamer")
@@ -70,6 +74,10 @@ class SpokenSteps:
             moment=output.last_hidden_state[:, -1:],
         )
 
+    def reorder(self, rows: Tensor) -> None:
+        """Row r goes on from what was row ``rows[r]``, (R,) int64, of the same prompt."""
+        self.cache.reorder_cache(rows)
+
     def _embedded(self, columns: Tensor, first: int) -> Tensor:
         if self.embedded is None or first >= self.embedded.shape[1]:
             embedded: Tensor = self.model.lm.embed(columns)
@@ -85,11 +93,13 @@ class FrameSampler:
 
     Attributes:
         settings: of the depth decoder's ``generate``. noise: of the items, or ``None``.
+        beams: rows of each item; they draw with the same noise.
     """
 
     depth_decoder: Any
     settings: dict[str, Any]
     noise: ItemNoise | None
+    beams: int = 1
 
     def __call__(self, tokens: Tensor, moment: Tensor, column: int) -> Tensor:
         """(B, 2 K): the frame, and zeros that the plan replaces."""
@@ -102,7 +112,9 @@ class FrameSampler:
         if self.noise is None:
             return {}
         books, vocabulary = self.depth_decoder.config.num_codebooks, self.depth_decoder.config.audio_vocab_size
-        noise = self.noise.gumbel(column, books, vocabulary, first_stream=1)  # (B, K, V); stream 0 is the text
+        # (B, K, V); the text has the streams before, one for each beam
+        noise = self.noise.gumbel(column, books, vocabulary, first_stream=self.beams)
+        noise = noise.repeat_interleave(self.beams, dim=0)
         return {"noise": lambda codebook: noise[:, codebook]}
 
 
@@ -133,7 +145,6 @@ class Asked:
         of_depth = _of_depth(kwargs)
         config, given = precedence.resolve(call_config, model.generation_config, kwargs)
         precedence.refuse_unknown(given, _ACCEPTED)
-        precedence.require_single_beam(config)
         refuse_foreign(config)
         depth = _depth_settings(model, config, of_depth)
         return Asked(config, given, callers, depth, _depth_config(model, depth))
@@ -148,7 +159,7 @@ def generate(
         model, said, asked.given.get("attention_mask"), asked.config, initial=initial, goes_on=goes_on
     )
     plan, seeds = _plan(model, asked, prompt)
-    times = asked.config.num_return_sequences or 1
+    times = rows_of_each(asked.config)
     steps = SpokenSteps(
         model,
         mask=prompt.mask.repeat_interleave(times, dim=0),
@@ -178,11 +189,14 @@ def _plan(model: Any, asked: Asked, prompt: SpokenPrompt) -> tuple[Plan, list[in
         max_length_is_default=True,  # a quirk of the reference: here the keyword counts new columns too
         ceiling=model.config.max_position_embeddings,
     )
-    columns = _planned(model, prompt, length).repeat_interleave(config.num_return_sequences or 1, dim=0)
+    planned = _planned(model, prompt, length)
+    columns = planned.repeat_interleave(rows_of_each(config), dim=0)
     draws_text, draws_frames = is_sampling(config), is_sampling(asked.depth_config)
-    seeds = item_seeds(config.seed, len(columns)) if draws_text or draws_frames else []
+    items = len(planned) * items_of_each(config)
+    seeds = item_seeds(config.seed, items) if draws_text or draws_frames else []
     plan = text_plan(
         columns[:, :1, : prompt.columns],
+        prompt.mask.repeat_interleave(rows_of_each(config), dim=0),
         length,
         config,
         asked.callers,
@@ -191,7 +205,14 @@ def _plan(model: Any, asked: Asked, prompt: SpokenPrompt) -> tuple[Plan, list[in
         seeds if draws_text else [],
     )
     noise = ItemNoise(seeds, device=columns.device) if draws_frames else None
-    return replace(plan, columns=columns, sampler=FrameSampler(model.depth_decoder, asked.depth, noise)), seeds
+    sampler = FrameSampler(model.depth_decoder, asked.depth, noise, config.num_beams or 1)
+    if plan.beams is None:
+        return replace(plan, columns=columns, sampler=sampler), seeds
+    if asked.given.get("on_column") is not None:
+        raise ParamError("on_column with beams", fix="Set num_beams=1: which beam wins is only known at the end")
+    silent = _silence(model, 1).flatten().tolist()  # behind the end of its text Moshi is silent
+    beams = replace(plan.beams, filler=(*plan.beams.filler, *silent, *silent))
+    return replace(plan, columns=columns, sampler=sampler, beams=beams), seeds
 
 
 def _cache(asked: Asked, plan: Plan) -> Any:
@@ -283,9 +304,13 @@ def _output(
             "hidden_states": kept_states(generation, "hidden_states"),
             "past_key_values": cache,
         }
+    kind: Any = GenerateDecoderOnlyOutput
+    if generation.search is not None:
+        kind = GenerateBeamDecoderOnlyOutput
+        _, kept["sequences_scores"], kept["beam_indices"] = generation.search.best()
     waveforms, with_codes = returns
     if not waveforms and not with_codes:
-        return GenerateDecoderOnlyOutput(**kept, seeds=seeds or None) if config.return_dict_in_generate else text
+        return kind(**kept, seeds=seeds or None) if config.return_dict_in_generate else text
     return MoshiConditionalGenerationGenerateOutput(
         **kept,
         audio_sequences=_waveforms(model, codes) if waveforms else None,

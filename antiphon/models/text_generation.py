@@ -21,7 +21,7 @@ from antiphon.generation.sampling import build_processors, is_sampling
 from antiphon.generation.stopping import MaxTime, StoppingCriteriaList, StopStrings
 from antiphon.models.musicgen_generation import Callers, expanded
 from antiphon.nn.kv_cache import KVCache
-from antiphon.outputs import GenerateDecoderOnlyOutput
+from antiphon.outputs import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,10 @@ class TextSteps:
         later = torch.arange(1, max(0, first + count - held.shape[1]) + 1, device=held.device)
         return torch.cat([held, held[:, -1:] + later], dim=1)[:, first : first + count]
 
+    def reorder(self, rows: Tensor) -> None:
+        """Row r goes on from what was row ``rows[r]``, (R,) int64, of the same prompt."""
+        self.cache.reorder_cache(rows)
+
     @staticmethod
     def _up_to(mask: Tensor, columns: int, *, value: int) -> Tensor:
         return functional.pad(mask, (0, max(0, columns - mask.shape[1])), value=value)[:, :columns]
@@ -125,17 +129,18 @@ def generate_text(
     left_open = kwargs.get("max_length") is None
     config, given = precedence.resolve(generation_config, model.generation_config, kwargs)
     precedence.refuse_unknown(given, _ACCEPTED)
-    precedence.require_single_beam(config)
     refuse_foreign(config)
-    prompt = text_prompt(model, inputs, given, config).repeated(config.num_return_sequences or 1)
+    prompt = text_prompt(model, inputs, given, config)
+    items = len(prompt.ids) * items_of_each(config)
+    prompt = prompt.repeated(rows_of_each(config))
     length = precedence.resolve_length(
         config,
         prompt.ids.shape[1],
         max_length_is_default=left_open,
         ceiling=getattr(model.config, "max_position_embeddings", None),
     )
-    seeds = item_seeds(config.seed, len(prompt.ids)) if is_sampling(config) else []
-    plan = text_plan(prompt.ids[:, None], length, config, callers, model.config.vocab_size, given, seeds)
+    seeds = item_seeds(config.seed, items) if is_sampling(config) else []
+    plan = text_plan(prompt.ids[:, None], prompt.mask, length, config, callers, model.config.vocab_size, given, seeds)
     steps = TextSteps(
         model,
         prompt,
@@ -150,17 +155,36 @@ def generate_text(
     )
     generation = Generation(steps, plan).run()
     text = generation.columns[:, 0, prompt.hidden : generation.length]
-    if not config.return_dict_in_generate:
-        return text
-    return GenerateDecoderOnlyOutput(
-        sequences=text,
-        scores=tuple(generation.scores) or None,
-        logits=tuple(generation.logits) or None,
-        attentions=kept_states(generation, "attentions"),
-        hidden_states=kept_states(generation, "hidden_states"),
-        past_key_values=steps.cache,
-        seeds=seeds or None,
+    return _output(config, generation, text, steps.cache, seeds) if config.return_dict_in_generate else text
+
+
+def _output(config: GenerationConfig, generation: Generation, text: Tensor, cache: Any, seeds: list[int]) -> Any:
+    kept = {
+        "sequences": text,
+        "scores": tuple(generation.scores) or None,
+        "logits": tuple(generation.logits) or None,
+        "attentions": kept_states(generation, "attentions"),
+        "hidden_states": kept_states(generation, "hidden_states"),
+        "past_key_values": cache,
+        "seeds": seeds or None,
+    }
+    if generation.search is None:
+        return GenerateDecoderOnlyOutput(**kept)
+    _, scores, parents = generation.search.best()
+    return GenerateBeamDecoderOnlyOutput(
+        **kept, sequences_scores=scores if config.output_scores else None, beam_indices=parents
     )
+
+
+def rows_of_each(config: GenerationConfig) -> int:
+    """Rows that each prompt is computed in: one for each text that is returned, or for each beam."""
+    beams = config.num_beams or 1
+    return beams if beams > 1 else config.num_return_sequences or 1
+
+
+def items_of_each(config: GenerationConfig) -> int:
+    """Items that each prompt makes: texts with a seed of their own. Those that one search returns share theirs."""
+    return rows_of_each(config) // (config.num_beams or 1)
 
 
 def refuse_foreign(config: GenerationConfig) -> None:
@@ -174,6 +198,7 @@ def refuse_foreign(config: GenerationConfig) -> None:
 
 def text_plan(
     columns: Tensor,
+    mask: Tensor,
     length: int,
     config: GenerationConfig,
     callers: Callers,
@@ -181,9 +206,13 @@ def text_plan(
     given: dict[str, Any],
     seeds: Sequence[int],
 ) -> Plan:
-    """The plan of a text behind ``columns`` (B, 1, L0), ``length`` columns in all."""
+    """The plan of a text behind ``columns`` (B, 1, L0), of which ``mask`` (B, L0) are real, ``length`` in all."""
     start, wanted = columns.shape[-1], bool(config.return_dict_in_generate)
     eos = end_tokens(config)
+    end = None if not eos else eos[0] if config.pad_token_id is None else config.pad_token_id
+    beams = precedence.beams_of(config, (0 if end is None else end,))
+    if beams is not None and callers.streamer is not None:
+        raise ParamError("a streamer with beams", fix="Set num_beams=1: which beam wins is only known at the end")
     criteria = StoppingCriteriaList(callers.stopping_criteria or [])
     if config.max_time is not None:
         criteria.append(MaxTime(config.max_time))
@@ -198,19 +227,28 @@ def text_plan(
             prompt_columns=start,
             vocabulary=vocabulary,
             extra=callers.logits_processor or [],
-            prefix_allowed_tokens_fn=given.get("prefix_allowed_tokens_fn"),
+            prefix_allowed_tokens_fn=_by_item(given.get("prefix_allowed_tokens_fn"), config.num_beams or 1),
+            skipped_columns=(mask != 0).int().argmax(dim=1),
         ),
         noise=ItemNoise(seeds, device=columns.device) if seeds else None,
         heads=1,
+        beams=beams,
         criteria=criteria,
         eos=eos,
-        after_end=None if not eos else eos[0] if config.pad_token_id is None else config.pad_token_id,
+        after_end=end,
         streamer=callers.streamer,
         use_cache=config.use_cache is not False,
         keep_scores=wanted and bool(config.output_scores),
         keep_logits=wanted and bool(config.output_logits),
         keep_states=wanted and bool(config.output_hidden_states or config.output_attentions),
     )
+
+
+def _by_item(allowed: Any, beams: int) -> Any:
+    """A caller's ``prefix_allowed_tokens_fn``, which is asked by the number of the item, for rows of its beams."""
+    if allowed is None or beams == 1:
+        return allowed
+    return lambda row, ids: allowed(row // beams, ids)
 
 
 def end_tokens(config: GenerationConfig) -> tuple[int, ...]:

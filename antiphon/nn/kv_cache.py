@@ -189,7 +189,15 @@ class LayerCache:
         return all_keys, all_values
 
     def select(self, rows: Tensor) -> None:
-        """Keeps the rows named by ``rows`` (R,) int64, in that order; a row may be named twice."""
+        """Keeps the rows named by ``rows`` (R,) int64, in that order; a row may be named twice.
+
+        As many rows as there are stay where they are in memory: only what is filled is copied.
+        """
+        if self._keys is not None and len(rows) == len(self._keys):
+            for kept in (self._keys, self._values, self._key_scales, self._value_scales):
+                if kept is not None:
+                    kept[:, :, : self.length] = kept[:, :, : self.length].index_select(0, rows)
+            return
         if self._keys is not None and self._values is not None:
             self._keys, self._values = self._keys.index_select(0, rows), self._values.index_select(0, rows)
         if self._key_scales is not None and self._value_scales is not None:

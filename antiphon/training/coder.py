@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from antiphon.codecs.streaming import EncodecEncoderStream
 from antiphon.errors import ConfigError, ParamError
@@ -17,6 +17,17 @@ from antiphon.models.music_composite import MusicComposite
 from antiphon.training.coded_format import CodedFormat
 
 _VERSION = 1  # of what is computed here
+
+
+def fingerprint(parts: Iterable[nn.Module], chosen: Mapping[str, Any]) -> str:
+    """What changes whenever the weights of one of the ``parts`` do, or what was ``chosen``."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    digest.update(json.dumps(chosen, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 class Coder:
@@ -77,11 +88,6 @@ class Coder:
 
     def _digest(self) -> str:
         """What changes whenever the same sound and text could give something else."""
-        digest = hashlib.sha256()
-        for part in (self.codec, self._text_encoder):
-            for name, tensor in sorted(part.state_dict().items()) if part is not None else ():
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         chosen: dict[str, Any] = {"version": _VERSION, "channels": self.channels, "separated": self.separated}
         for name, part in (("codec", self.codec.config), ("chroma", self.extractor)):
             chosen[name] = None if part is None else part.to_dict()
@@ -89,8 +95,7 @@ class Coder:
             chosen["text"] = self._text_encoder.config.to_dict()
             # two vocabularies of one size read the same text as different numbers
             chosen["words"] = self.tokenizer("The quick brown fox jumps over the lazy dog, 120 bpm")["input_ids"]
-        digest.update(json.dumps(chosen, sort_keys=True, default=str).encode())
-        return digest.hexdigest()
+        return fingerprint([part for part in (self.codec, self._text_encoder) if part is not None], chosen)
 
     @torch.no_grad()
     def codes(self, blocks: Iterable[np.ndarray], sounds: int = 1) -> np.ndarray:

@@ -24,6 +24,7 @@ from antiphon.training.inspection import Inspected, Progress, passage_of
 from antiphon.training.manifest import Item
 from antiphon.training.melody_frames import melody_frames
 from antiphon.training.skipped import MOST_SHARE, Skipped
+from antiphon.training.speech_coder import SpeechCoder
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class _Read:
 def encode_manifest(
     inspected: Inspected,
     cache: str | os.PathLike[str],
-    coder: Coder,
+    coder: Coder | SpeechCoder,
     *,
     batch: int = 8,
     workers: int = 2,
@@ -125,7 +126,7 @@ def encode_manifest(
     return Encoded(CodedFolder(folder), [key for key in keys if key not in failed], skipped)
 
 
-def _job(inspected: Inspected, place: int, coder: Coder) -> _Job:
+def _job(inspected: Inspected, place: int, coder: Coder | SpeechCoder) -> _Job:
     item, header = inspected.item(place), inspected.header(place)
     start_s, end_s = passage_of(item, header)
     rate_hz = coder.format.sampling_rate
@@ -136,7 +137,7 @@ def _job(inspected: Inspected, place: int, coder: Coder) -> _Job:
     return _Job(f"{inspected.key(place)}-{texts}", item, header, first, last - first)
 
 
-def _groups(jobs: list[_Job], batch: int, coder: Coder) -> Iterator[list[_Job]]:
+def _groups(jobs: list[_Job], batch: int, coder: Coder | SpeechCoder) -> Iterator[list[_Job]]:
     """Jobs of one length together, as many as are encoded at once; long ones alone."""
     group: list[_Job] = []
     for job in sorted(jobs, key=lambda job: job.count):
@@ -148,12 +149,12 @@ def _groups(jobs: list[_Job], batch: int, coder: Coder) -> Iterator[list[_Job]]:
         yield group
 
 
-def _is_long(job: _Job, coder: Coder) -> bool:
+def _is_long(job: _Job, coder: Coder | SpeechCoder) -> bool:
     return job.count > _WHOLE_S * coder.format.sampling_rate
 
 
 def _read_ahead(
-    groups: Iterator[list[_Job]], coder: Coder, workers: int, fail: Callable[[_Job, Exception], None]
+    groups: Iterator[list[_Job]], coder: Coder | SpeechCoder, workers: int, fail: Callable[[_Job, Exception], None]
 ) -> Iterator[list[_Read]]:
     """What was read of each group, in order, while the next ones are being read; what cannot be read is left out."""
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
@@ -180,7 +181,7 @@ def _read_ahead(
             pool.shutdown(cancel_futures=True)
 
 
-def _read(job: _Job, coder: Coder) -> _Read:
+def _read(job: _Job, coder: Coder | SpeechCoder) -> _Read:
     item, rate_hz = job.item, coder.format.sampling_rate
     sound = None if _is_long(job, coder) else _passage(job, coder, 0, job.count)
     chroma = None
@@ -191,7 +192,7 @@ def _read(job: _Job, coder: Coder) -> _Read:
     return _Read(job, sound, chroma)
 
 
-def _passage(job: _Job, coder: Coder, start: int, count: int) -> np.ndarray:
+def _passage(job: _Job, coder: Coder | SpeechCoder, start: int, count: int) -> np.ndarray:
     return load_passage(
         job.item.path,
         job.header,
@@ -202,7 +203,9 @@ def _passage(job: _Job, coder: Coder, start: int, count: int) -> np.ndarray:
     )
 
 
-def _encoded(group: Sequence[_Read], coder: Coder, fail: Callable[[_Job, Exception], None]) -> Iterator[CodedItem]:
+def _encoded(
+    group: Sequence[_Read], coder: Coder | SpeechCoder, fail: Callable[[_Job, Exception], None]
+) -> Iterator[CodedItem]:
     """The items of a group; a long sound that turns out bad is left out."""
     if not group:
         return
@@ -227,7 +230,7 @@ def _encoded(group: Sequence[_Read], coder: Coder, fail: Callable[[_Job, Excepti
         )
 
 
-def _blocks(group: Sequence[_Read], coder: Coder) -> Iterator[np.ndarray]:
+def _blocks(group: Sequence[_Read], coder: Coder | SpeechCoder) -> Iterator[np.ndarray]:
     """The sounds of a group (B, C, n), block by block."""
     size, count = round(_BLOCK_S * coder.format.sampling_rate), group[0].job.count
     for start in range(0, count, size):

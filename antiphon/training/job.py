@@ -14,26 +14,32 @@ import torch
 from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import ConfigError, MissingExtraError
 from antiphon.models import registry
-from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
+from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor, AutoTokenizer
 from antiphon.models.encodec import EncodecModel
+from antiphon.models.mimi import MimiModel
+from antiphon.models.moshi import MoshiConfig, MoshiForConditionalGeneration
 from antiphon.models.t5 import T5EncoderModel
 from antiphon.training.codec import CodecObjective
 from antiphon.training.coded_folder import CodedFolder
 from antiphon.training.coded_format import is_coded
 from antiphon.training.coded_music import CodedMusic
 from antiphon.training.coder import Coder
+from antiphon.training.conversations import Conversations, usable
 from antiphon.training.curves import draw_curves
 from antiphon.training.discriminator import AdversarySettings
 from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import Inspected, inspect
-from antiphon.training.job_file import JobFile
+from antiphon.training.job_file import LORA_TARGETS, JobFile
 from antiphon.training.language import MusicObjective
 from antiphon.training.loop import Progress, Trainer
 from antiphon.training.manifest import Manifest
 from antiphon.training.objective import Examples, Objective
 from antiphon.training.processes import Processes
 from antiphon.training.replacement import Replaced
+from antiphon.training.settings import SpeechLossWeights
 from antiphon.training.sounds import Sounds
+from antiphon.training.speech import SpeechObjective
+from antiphon.training.speech_coder import SpeechCoder
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +72,8 @@ class Job:
             ConfigError: parts that do not fit each other.
             NumericError: a loss or gradient is not finite. DataError: too much of the data is bad.
         """
-        build = self._codec if self.file.objective == "codec" else self._music
-        objective, examples, held_out = build()
+        builders = {"codec": self._codec, "music": self._music, "speech": self._speech}
+        objective, examples, held_out = builders[self.file.objective]()
         trainer = Trainer(
             objective,
             examples,
@@ -128,15 +134,7 @@ class Job:
         if file.model.train_text_encoder and file.lora is not None:
             raise ConfigError("train_text_encoder with [lora]", expected="one of them")
         train, held_out = self._coded(model, processor)
-        if file.lora is not None:
-            model.add_adapter(
-                {
-                    "r": file.lora.rank,
-                    "lora_alpha": file.lora.alpha,
-                    "lora_dropout": file.lora.dropout,
-                    "target_modules": list(file.lora.targets),
-                }
-            )
+        self._add_adapter(model)
         objective = MusicObjective(
             model,
             train_text_encoder=file.model.train_text_encoder,
@@ -220,18 +218,85 @@ class Job:
         )
         return Replaced(music)
 
+    # a speech model
+
+    def _speech(self) -> tuple[Objective, Examples, Examples | None]:
+        file = self.file
+        model, tokenizer = self._moshi()
+        model.to(self.device)
+        train, held_out = self._inspected(channels=None, kind=usable)
+        coder = SpeechCoder(model)
+
+        def conversations(inspected: Inspected) -> Replaced:
+            encoded = encode_manifest(
+                inspected, self._cache(), coder, batch=2, workers=1, progress=self._counted("encoded")
+            )
+            return Replaced(
+                Conversations(
+                    encoded.folder,
+                    root=inspected.manifest.root,
+                    keys=encoded.keys,
+                    seconds=file.data.seconds,
+                    tokenizer=tokenizer,
+                    speaker=file.speech.speaker,
+                )
+            )
+
+        examples, measured = conversations(train), None if held_out is None else conversations(held_out)
+        self._add_adapter(model)
+        weights = SpeechLossWeights(file.speech.first_codebook, file.speech.text_padding)
+        objective = SpeechObjective(model, weights=weights, weight_decay=file.run.weight_decay, tokenizer=tokenizer)
+        return objective, examples, measured
+
+    def _moshi(self) -> tuple[MoshiForConditionalGeneration, Any]:
+        """The model with its tokenizer, from a checkpoint or from a configuration."""
+        section = self.file.model
+        if section.train_text_encoder or section.text_encoder is not None:
+            raise ConfigError("a text encoder for a speech model", expected="none: it thinks in text itself")
+        if section.start is not None:
+            name = self._name(section.start)
+            model = MoshiForConditionalGeneration.from_pretrained(name, dtype=torch.float32)
+        else:
+            config = self._config(section.config)
+            if not isinstance(config, MoshiConfig):
+                raise ConfigError(f"a model of type {config.model_type!r}", expected="moshi")
+            torch.manual_seed(self.file.run.seed)
+            model = MoshiForConditionalGeneration(config)
+            if section.codec is not None:
+                model.audio_encoder = MimiModel.from_pretrained(self._name(section.codec), dtype=torch.float32)
+        words = section.processor or section.start
+        if words is None:
+            raise ConfigError("[model] config without processor", expected="a folder with its tokenizer's files")
+        return model, AutoTokenizer.from_pretrained(self._name(words))
+
     # shared
 
-    def _inspected(self, *, channels: int | None) -> tuple[Inspected, Inspected | None]:
-        """The good items to learn from, and those to measure on."""
+    def _add_adapter(self, model: Any) -> None:
+        """Gives the model the adapter that the file asks for, if it does."""
+        lora = self.file.lora
+        if lora is None:
+            return
+        model.add_adapter(
+            {
+                "r": lora.rank,
+                "lora_alpha": lora.alpha,
+                "lora_dropout": lora.dropout,
+                "target_modules": list(lora.targets or LORA_TARGETS[self.file.objective]),
+            }
+        )
+
+    def _inspected(
+        self, *, channels: int | None, kind: Callable[[Inspected], Inspected] = lambda found: found
+    ) -> tuple[Inspected, Inspected | None]:
+        """The good items to learn from, and those to measure on; ``kind`` takes out what is of no use."""
         data = self.file.data
-        train = self._looked_at(data.train, channels)
+        train = self._looked_at(data.train, channels, kind)
         if data.held_out is not None:
-            return train, self._looked_at(data.held_out, channels)
+            return train, self._looked_at(data.held_out, channels, kind)
         learnt, kept = _split(len(train), data.held_out_share)
         return train.chosen(learnt), train.chosen(kept) if len(kept) else None
 
-    def _looked_at(self, name: str, channels: int | None) -> Inspected:
+    def _looked_at(self, name: str, channels: int | None, kind: Callable[[Inspected], Inspected]) -> Inspected:
         self._cache().mkdir(parents=True, exist_ok=True)
         found = inspect(
             Manifest.read(self.file.path(name)),
@@ -239,6 +304,7 @@ class Job:
             channels=channels,
             progress=self._counted("looked at"),
         )
+        found = kind(found)
         if found.skipped.count:
             self._tell(f"{found.skipped.count} items are left out:\n{found.skipped.report()}")
         return found

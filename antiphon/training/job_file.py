@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from antiphon.errors import ConfigError, unknown_argument
-from antiphon.training.settings import CodecLossWeights, RunSettings
+from antiphon.training.settings import CodecLossWeights, RunSettings, SpeechLossWeights
 
-OBJECTIVES = ("codec", "music")
+OBJECTIVES = ("codec", "music", "speech")
+LORA_TARGETS = {
+    "music": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    "speech": ("linear", "fc1", "fc2"),  # the layers of attention have that name in Moshi
+}
 _FILE_BYTES = 1_000_000
 
 Section = TypeVar("Section")
@@ -85,13 +89,13 @@ class LoraSection:
 
     Attributes:
         rank, alpha: the adapters add ``alpha / rank`` times a product of that rank. dropout: of their inputs.
-        targets: names of the layers that get one.
+        targets: names of the layers that get one; unless told those of attention and feed-forward parts.
     """
 
     rank: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    targets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,17 @@ class CodecSection(CodecLossWeights):
     quantise_from: int = 0
     only_decoder: bool = False
     adversary_from: int | None = None
+
+
+@dataclass(frozen=True)
+class SpeechSection(SpeechLossWeights):
+    """The losses of a speech model, and whose words it learns.
+
+    Attributes:
+        speaker: who of the aligned words is on the left channel.
+    """
+
+    speaker: str = "SPEAKER_MAIN"
 
 
 @dataclass(frozen=True)
@@ -125,8 +140,8 @@ class JobFile:
     """A training job.
 
     Attributes:
-        objective: ``codec`` or ``music``. folder: where all of it goes. source: the file's own folder, from which
-            relative paths start.
+        objective: ``codec``, ``music`` or ``speech``. folder: where all of it goes. source: the file's own folder,
+            from which relative paths start.
     """
 
     objective: str
@@ -136,6 +151,7 @@ class JobFile:
     run: RunSettings
     lora: LoraSection | None = None
     codec: CodecSection = field(default_factory=CodecSection)
+    speech: SpeechSection = field(default_factory=SpeechSection)
     music: MusicSection = field(default_factory=MusicSection)
     source: Path = Path()
 

@@ -84,24 +84,7 @@ class MusicObjective:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is trained, by part and by whether it decays."""
-        spared = {
-            id(parameter)
-            for module in self.model.modules()
-            for parameter in module.parameters(recurse=False)
-            if isinstance(module, (nn.Embedding, RelativePositionBias)) or parameter.dim() < 2
-        }
-        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault((name.split(".")[1], id(parameter) not in spared), []).append(parameter)
-        return [
-            {
-                "params": parameters,
-                "weight_decay": self.weight_decay if decays else 0.0,
-                "lr_scale": self.lr_scales.get(part, 1.0),
-            }
-            for (part, decays), parameters in groups.items()
-        ]
+        return decaying_groups(self.model, self.weight_decay, self.lr_scales)
 
     def before_training(self, batch: Batch) -> None:
         """Nothing to prepare."""
@@ -119,10 +102,7 @@ class MusicObjective:
         Raises:
             CheckpointError: there is something.
         """
-        if state:
-            raise CheckpointError(
-                f"a state of training with {sorted(state)[:5]}", expected="none beside the weights of a music model"
-            )
+        refuse_extra_state(state)
 
     def is_whole(self) -> bool:
         """From the start."""
@@ -134,10 +114,49 @@ class MusicObjective:
         Raises:
             CheckpointError: ``tensors`` are of another model, or the folder cannot be written.
         """
-        with holding(self.model, tensors or {}):
-            if self.music.peft_config:
-                self.music.save_adapter(folder)
-                return
-            self.music.save_pretrained(folder)
-        if self.processor is not None:
-            self.processor.save_pretrained(folder)
+        save_language_model(self.music, self.processor, folder, self.model, tensors)
+
+
+def decaying_groups(model: nn.Module, weight_decay: float, lr_scales: Mapping[str, float]) -> list[dict[str, Any]]:
+    """What is trained of a model whose parts are ``parts.<name>``, by part and by whether it decays: matrices do,
+    embeddings, norms and biases do not."""
+    spared = {
+        id(parameter)
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if isinstance(module, (nn.Embedding, RelativePositionBias)) or parameter.dim() < 2
+    }
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.split(".")[1], id(parameter) not in spared), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "lr_scale": lr_scales.get(part, 1.0)}
+        for (part, decays), parameters in groups.items()
+    ]
+
+
+def refuse_extra_state(state: Mapping[str, Tensor]) -> None:
+    """Raises ``CheckpointError`` where a language model is given a state of training beside its weights."""
+    if state:
+        raise CheckpointError(
+            f"a state of training with {sorted(state)[:5]}", expected="none beside the weights of a language model"
+        )
+
+
+def save_language_model(
+    model: Any, processor: Any, folder: Path, trained: nn.Module, tensors: Mapping[str, Tensor] | None
+) -> None:
+    """Writes a model with ``tensors`` in place of those that ``trained`` holds, and its processor or tokenizer; of a
+    model with adapters the active one alone.
+
+    Raises:
+        CheckpointError: ``tensors`` are of another model, or the folder cannot be written.
+    """
+    with holding(trained, tensors or {}):
+        if model.peft_config:
+            model.save_adapter(folder)
+            return
+        model.save_pretrained(folder)
+    if processor is not None:
+        processor.save_pretrained(folder)

@@ -89,3 +89,23 @@ class CodecLossWeights:
     waveform: float = 1.0
     commitment: float = 0.1
     spread: float = 0.02
+
+
+@dataclass(frozen=True)
+class SpeechLossWeights:
+    """How much each loss of a speech model counts.
+
+    Attributes:
+        first_codebook: of the codebook that holds what is said, beside 1 for each of the others, whose mean counts as
+            much as the text. text_padding: of frames on which no word is, beside 1 for those of words.
+
+    Source: the defaults of kyutai's moshi-finetune; its example for adapters gives the first codebook 100.
+    """
+
+    first_codebook: float = 1.0
+    text_padding: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("first_codebook", "text_padding"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name}={getattr(self, name)!r}", expected="0 or more")

@@ -79,16 +79,21 @@ def test_none_switches_a_sampler_off_and_leaves_lengths_and_counts_alone() -> No
 
 
 def test_a_field_that_is_only_kept_cannot_be_asked_for() -> None:
-    with pytest.raises(ParamError, match="length_penalty=0.5 is not supported"):
-        resolve(None, GenerationConfig(), {"length_penalty": 0.5})
+    with pytest.raises(ParamError, match="penalty_alpha=0.5 is not supported"):
+        resolve(None, GenerationConfig(), {"penalty_alpha": 0.5})
     with pytest.raises(ParamError, match="epsilon_cutoff"):
         resolve(GenerationConfig(epsilon_cutoff=0.1), GenerationConfig(), {})
-    neutral = {"length_penalty": 1.0, "early_stopping": False, "cache_implementation": None, "num_beam_groups": 1}
+    neutral = {
+        "diversity_penalty": 0.0,
+        "renormalize_logits": False,
+        "cache_implementation": None,
+        "num_beam_groups": 1,
+    }
     assert resolve(None, GenerationConfig(), neutral)[1] == {}
 
 
 def test_a_kept_field_of_the_models_file_does_not_stand_in_the_way() -> None:
-    model = GenerationConfig(early_stopping=True)
+    model = GenerationConfig(renormalize_logits=True)
     call = model.copy()
     call.top_k = 7
     assert resolve(call, model, {})[0].top_k == 7

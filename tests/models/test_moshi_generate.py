@@ -328,7 +328,6 @@ def test_so_few_columns_make_no_frame() -> None:
         ({"user_audio_codes": codes(1, 7)}, "rows"),
         ({"attention_mask": torch.ones(2, 3)}, "attention_mask of shape"),
         ({"moshi_audio_codes": codes(2, 7).index_fill(2, torch.tensor([3]), CODES)}, "initial token"),
-        ({"num_beams": 2}, "num_beams=2"),
         ({"guidance_scale": 3.0}, "guidance_scale=3.0"),
         ({"window_seconds": 10.0}, "window_seconds=10.0"),
     ],
