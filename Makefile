@@ -18,7 +18,7 @@ help:
 	@echo "make test     run the tests (JOBS=$(JOBS) processes, BUDGET=$(BUDGET) seconds, ARGS= for pytest)"
 	@echo "make check    format, lint, types and floors"
 	@echo "make bench    measure speed and memory against the limits of this machine (ARGS= for benchmarks/run.py)"
-	@echo "make oracles  run audiocraft and PEFT on tiny models, write their numbers anew, compare with them and with transformers"
+	@echo "make oracles  run audiocraft, kyutai's moshi and PEFT on tiny models, write their numbers anew, compare with them and with transformers"
 	@echo "make wheel    build the wheel into dist/"
 	@echo "make clean    remove everything made here except $(VENV)"
 	@echo
@@ -67,6 +67,17 @@ $(AUDIOCRAFT_READY): oracles/audiocraft.txt oracles/audiocraft-alone.txt
 	@rm -rf $(AUDIOCRAFT)/lib/python3*/site-packages/torchaudio/lib
 	@touch $@
 
+# kyutai's package pins an old torch as well, and asks for a sound device and a web server.
+KYUTAI := .oracles/kyutai
+KYUTAI_READY := $(KYUTAI)/.ready
+
+$(KYUTAI_READY): oracles/kyutai.txt oracles/kyutai-alone.txt
+	@test -x $(KYUTAI)/bin/python || $(PYTHON) -m venv $(KYUTAI)
+	@echo "Installing kyutai's moshi into $(KYUTAI); the first time fetches torch and takes some minutes."
+	@$(KYUTAI)/bin/python -m $(PIP_QUIETLY) -r oracles/kyutai.txt
+	@$(KYUTAI)/bin/python -m $(PIP_QUIETLY) --no-deps -r oracles/kyutai-alone.txt
+	@touch $@
+
 # PEFT asks for much that it does not need to compute: it gets an environment of its own, with ours behind it.
 PEFT := .oracles/peft
 PEFT_READY := $(PEFT)/.ready
@@ -77,8 +88,9 @@ $(PEFT_READY): $(READY) oracles/peft.txt
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEFT)/lib/python3*/site-packages)/ours.pth
 	@touch $@
 
-oracles: $(READY) $(AUDIOCRAFT_READY) $(PEFT_READY)
+oracles: $(READY) $(AUDIOCRAFT_READY) $(KYUTAI_READY) $(PEFT_READY)
 	@for script in windows melody codec loudness checkpoints; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
+	@OMP_NUM_THREADS=1 $(KYUTAI)/bin/python -W ignore oracles/kyutai.py
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore oracles/chroma.py
 	@OMP_NUM_THREADS=1 PYTHONPATH=. $(PEFT)/bin/python -W ignore oracles/adapters.py
 	@$(BIN)/python -m pytest tests/oracles tests/models $(ARGS)

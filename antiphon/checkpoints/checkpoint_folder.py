@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from antiphon.checkpoints import store
 from antiphon.checkpoints.audiocraft_folder import AudiocraftFolder, Elsewhere
 from antiphon.checkpoints.json_files import CONFIG_NAME, read_json
+from antiphon.checkpoints.kyutai_folder import KyutaiFolder
 from antiphon.errors import ParamError
 
 
+class OriginalFolder(Protocol):
+    """The files of the program that a model was made with, as if they were of the documents' layout."""
+
+    def model_type(self) -> str: ...
+
+    def config(self) -> dict[str, Any]: ...
+
+    def generation(self) -> dict[str, Any]: ...
+
+    def features(self) -> dict[str, Any]: ...
+
+    def tokenizer(self) -> Path: ...
+
+    def open(self, part: str = "") -> store.Weights: ...
+
+    def open_own(self) -> store.Weights: ...
+
+
 class CheckpointFolder:
-    """The files of the documents' layout, or what audiocraft's own files mean in it.
+    """The files of the documents' layout, or what audiocraft's or kyutai's own files mean in it.
 
     Args:
         path: the folder. elsewhere: where the parts are that audiocraft's files only name.
@@ -20,8 +39,9 @@ class CheckpointFolder:
 
     def __init__(self, path: Path, elsewhere: Elsewhere | None = None) -> None:
         self.path = path
-        self.original = AudiocraftFolder.found(path, elsewhere)
-        if self.original is None and elsewhere is not None and (given := elsewhere.given()):
+        audiocraft = AudiocraftFolder.found(path, elsewhere)
+        self.original: OriginalFolder | None = audiocraft or KyutaiFolder.found(path)
+        if audiocraft is None and elsewhere is not None and (given := elsewhere.given()):
             raise ParamError(
                 f"{' and '.join(given)} for {path}, which is no folder of audiocraft's files",
                 expected="no such argument: a checkpoint of this layout holds its own",
@@ -70,5 +90,5 @@ class CheckpointFolder:
         return store.open_weights(self.path) if self.original is None else self.original.open_own()
 
     def tokenizer(self) -> Path:
-        """The folder with the tokenizer's files."""
+        """The folder with the tokenizer's files, or its one file."""
         return self.path if self.original is None else self.original.tokenizer()

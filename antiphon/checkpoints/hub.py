@@ -15,8 +15,9 @@ from antiphon.errors import CheckpointError, ParamError, ParamTypeError
 _SHOWN_CHARS = 100
 _FILES = ["*.json", "*.safetensors"]
 _PICKLES = ["pytorch_model*.bin"]
-# Published repositories hold these beside the documents' files, for the program they came from.
-ORIGINALS = ("state_dict.bin", "compression_state_dict.bin")
+# Published repositories hold these beside the documents' files, or instead of them, for the program they came from;
+# by its tokenizer one is known that has no configuration.
+ORIGINALS = ("state_dict.bin", "compression_state_dict.bin", "tokenizer_spm_32k_3.model")
 
 
 def locate(

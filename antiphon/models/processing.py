@@ -90,8 +90,9 @@ def feature_extractor_in(folder: Path, elsewhere: Elsewhere | None = None, **kwa
 
 def tokenizer_in(folder: Path, elsewhere: Elsewhere | None = None, **kwargs: Any) -> Any:
     """The tokenizer of a folder, by its model type or the class its settings name."""
-    folder = CheckpointFolder(folder, elsewhere).tokenizer()
-    name = registry.processing_names(model_type_in(folder))[2]
+    checkpoint = CheckpointFolder(folder, elsewhere)
+    folder = checkpoint.tokenizer()
+    name = registry.processing_names(checkpoint.model_type() if folder.is_file() else model_type_in(folder))[2]
     settings = folder / "tokenizer_config.json"
     if settings.exists():
         stated = read_json(settings).get("tokenizer_class")

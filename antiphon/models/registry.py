@@ -72,8 +72,8 @@ _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
     "musicgen": ("MusicgenProcessor", "EncodecFeatureExtractor", "T5Tokenizer"),
     "musicgen_melody": ("MusicgenMelodyProcessor", "MusicgenMelodyFeatureExtractor", "T5Tokenizer"),
     "encodec": (None, "EncodecFeatureExtractor", None),
-    "moshi": (None, "EncodecFeatureExtractor", "PreTrainedTokenizerFast"),
     "mimi": (None, "EncodecFeatureExtractor", None),
+    "moshi": (None, "EncodecFeatureExtractor", "PreTrainedTokenizerFast"),
     "t5": (None, None, "T5Tokenizer"),
 }
 
