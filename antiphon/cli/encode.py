@@ -25,10 +25,12 @@ def encode(
         str, typer.Option("-o", "--output", metavar="CODES", help="Where to: .safetensors or .npz; replaced if there.")
     ],
     model: Annotated[
-        str | None, typer.Option(help=f"An EnCodec or MusicGen checkpoint; else the variable {MODEL_VARIABLE}.")
+        str | None,
+        typer.Option(help=f"A checkpoint with a codec, MusicGen's or Mimi's say; else the variable {MODEL_VARIABLE}."),
     ] = None,
     bandwidth: Annotated[
-        float | None, typer.Option(help="kbit/s, of codecs that have several; the lowest unless told.")
+        float | None,
+        typer.Option(help="kbit/s, where a codec has several; unless told EnCodec's lowest, Mimi's highest."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Decode again and tell how far it is from SOUND.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best unless told.")] = None,

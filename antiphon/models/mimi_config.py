@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, ParamError
 from antiphon.models.configuration import check_activation
 from antiphon.models.rotary_config import RotaryConfig
 from antiphon.nn.conv import PAD_MODES
@@ -173,6 +173,33 @@ class MimiConfig(RotaryConfig):
     def latent_dim(self) -> int:
         """Width of the latents."""
         return self.hidden_size
+
+    @property
+    def hop_length(self) -> int:
+        """Samples of a frame of codes."""
+        return math.prod(self.upsampling_ratios or _RATIOS) * self.latent_stride
+
+    @property
+    def chunk_length(self) -> None:
+        """Clips are taken whole."""
+        return None
+
+    def codebooks_at(self, bandwidth: float | None) -> int:
+        """Codebooks used at ``bandwidth`` kbit/s, all by default.
+
+        Raises:
+            ParamError: less than those for what is said need, or more than there are.
+        """
+        if bandwidth is None:
+            return self.num_quantizers
+        each = self.frame_rate * math.log2(self.codebook_size) / 1000
+        least, most = self.num_semantic_quantizers, self.num_quantizers
+        if not least * each <= bandwidth <= most * each + 1e-9:
+            raise ParamError(
+                f"bandwidth={bandwidth}",
+                expected=f"{least * each:g} to {most * each:g} kbit/s, of which every codebook takes {each:g}",
+            )
+        return int(bandwidth / each + 1e-9)
 
     @property
     def num_codebooks(self) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.nn.dense import dense_product
-from antiphon.nn.native.products import Codes, bfloat16_product, coded_product
+from antiphon.nn.native.products import Codes, bfloat16_product, coded_product, float32_product
 from antiphon.nn.quantized_linear import QuantizedLinear
 
 _MANY_ROWS = 256  # of an input, for which laying weights together is a hundredth of the product
@@ -28,11 +28,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (..., O). Equal to ``F.linear`` up to the order of summation.
     """
+    few = None
     if x.dtype is torch.bfloat16:
         few = bfloat16_product(x, weight, bias)
-        if few is not None:
-            return few
-    return dense_product(x, weight, bias)
+    elif x.dtype is torch.float32:
+        few = float32_product(x, weight, bias)
+    return dense_product(x, weight, bias) if few is None else few
 
 
 class Linear(nn.Linear):

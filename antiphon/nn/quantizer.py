@@ -106,9 +106,10 @@ class ResidualQuantizer(nn.Module):
         """(B, D, T) float to (B, K, T) int64, with the first ``codebooks`` of them; ``words`` as ``laid_out`` gives."""
         if not x.shape[2]:
             return torch.zeros(len(x), len(self._books()[:codebooks]), 0, dtype=torch.int64, device=x.device)
+        rows = x.transpose(1, 2).reshape(-1, x.shape[1])  # (B * T, D)
         if self.project_in is not None:
-            x = self.project_in(x)
-        rows = x.transpose(1, 2).reshape(-1, x.shape[1]).float()  # (B * T, D)
+            rows = linear(rows, self.project_in.effective().squeeze(2))
+        rows = rows.float()
         codes = []
         for number, book in enumerate(self._books()[:codebooks]):
             found = book.laid_out() if words is None else words[number]
@@ -126,8 +127,10 @@ class ResidualQuantizer(nn.Module):
             total = vectors if total is None else total + vectors
         if total is None:
             raise ValueError("no codes")
-        out = total.transpose(1, 2)
-        return out if self.project_out is None else self.project_out(out.to(self.project_out.raw.dtype))
+        if self.project_out is not None:
+            weight = self.project_out.effective().squeeze(2)
+            total = linear(total.to(weight.dtype), weight)
+        return total.transpose(1, 2)
 
 
 class SplitResidualQuantizer(nn.Module):

@@ -115,7 +115,8 @@ class ConvTranspose1d(ConvWeight):
             raw = F.pad(raw, (0, missing))
         inputs, outputs = raw.shape[:2]
         if self.groups > 1:
-            parts = (raw * scale[:, None, None]).view(self.groups, -1, outputs, self.reach, self.stride)
+            scaled = (raw * scale[:, None, None]).to(raw.dtype)
+            parts = scaled.view(self.groups, -1, outputs, self.reach, self.stride)
             return parts.flip(3).permute(0, 3, 1, 4, 2).reshape(self.groups, -1, self.stride * outputs)
         out = raw.new_empty(self.stride, outputs, self.reach, inputs)
         # some channels at a time are transposed as a matrix and their rows then moved whole: half the time of moving

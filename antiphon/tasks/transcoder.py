@@ -19,20 +19,22 @@ from antiphon.errors import AudioError, ConfigError
 from antiphon.models import registry
 from antiphon.models.devices import device_of
 from antiphon.models.encodec import EncodecModel
+from antiphon.models.mimi import MimiModel
 from antiphon.tasks.codes_file import Codes
 
 _BLOCK_SECONDS = 10
+_OF_MIMI = ("mimi", *MimiModel.sections)
 
 
 class Transcoder:
-    """The codec of an EnCodec or MusicGen checkpoint.
+    """The codec of an EnCodec, Mimi, MusicGen or Moshi checkpoint.
 
     Args:
-        codec: an ``EncodecModel``. name: what the codes say they were made by.
+        codec: an ``EncodecModel`` or a ``MimiModel``. name: what the codes say they were made by.
         channels: of the sound; 2 in a codec for one channel are coded one beside the other.
     """
 
-    def __init__(self, codec: EncodecModel, *, name: str, channels: int) -> None:
+    def __init__(self, codec: EncodecModel | MimiModel, *, name: str, channels: int) -> None:
         self.codec = codec
         self.name = name
         self.channels = channels
@@ -53,12 +55,13 @@ class Transcoder:
         place = device_of(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
         config = CheckpointFolder(hub.described(name_or_dir)).values()
         kind = config.get("model_type")
-        if kind not in ("encodec", *registry.model_types(registry.MUSIC)):
+        if kind not in ("encodec", *_OF_MIMI, *registry.model_types(registry.MUSIC)):
             raise ConfigError(
                 f"{os.fspath(name_or_dir)!r} holds a model of type {kind!r}",
-                expected="an encodec or a musicgen checkpoint, which hold a codec",
+                expected="an encodec, mimi, musicgen or moshi checkpoint, which hold a codec",
             )
-        codec = EncodecModel.from_pretrained(name_or_dir, dtype=torch.float32, device=place).eval()
+        cls_of_codec: type[EncodecModel | MimiModel] = MimiModel if kind in _OF_MIMI else EncodecModel
+        codec = cls_of_codec.from_pretrained(name_or_dir, dtype=torch.float32, device=place).eval()
         decoder = config.get("decoder")
         stereo = isinstance(decoder, dict) and decoder.get("audio_channels") == 2
         channels = 2 if stereo else codec.config.audio_channels
@@ -68,7 +71,8 @@ class Transcoder:
         """The codes of a sound of any rate and number of channels; the codec's own memory does not grow with it.
 
         Args:
-            bandwidth: kbit/s a channel of the codec, one of those it was trained for; the lowest unless told.
+            bandwidth: kbit/s a channel of the codec. EnCodec takes those it was trained for, the lowest unless told;
+                Mimi any that is a number of codebooks, all of them unless told.
 
         Raises:
             AudioError: a sound that cannot be read. ParamError: another bandwidth.
@@ -78,8 +82,11 @@ class Transcoder:
         sound = self.converted(source)
         samples = torch.from_numpy(sound.samples).view(self._rows, config.audio_channels, -1)
         scales, missing = None, 0
-        if config.chunk_length is None:
-            codes = self._streamed(samples, codebooks)
+        if isinstance(self.codec, MimiModel):
+            with torch.no_grad():
+                codes = self.codec.codec.encode(samples.to(self.codec.device), codebooks).cpu()
+        elif config.chunk_length is None:
+            codes = self._streamed(self.codec, samples, codebooks)
         else:
             out = self.codec.encode(samples.to(self.codec.device), bandwidth=bandwidth)
             codes = torch.cat(list(out.audio_codes), dim=-1).cpu()  # (F, B, K, T) -> (B, K, F * T)
@@ -107,8 +114,11 @@ class Transcoder:
         self._check(codes)
         values = torch.from_numpy(codes.codes.astype(np.int64))
         rows = values.view(-1, self._rows, codes.frames).transpose(0, 1)  # (K * B, T) -> (B, K, T)
-        if codes.scales is None:
-            sound = self._streamed_back(rows)
+        if isinstance(self.codec, MimiModel):
+            with torch.no_grad():
+                sound = self.codec.codec.decode(rows.to(self.codec.device)).cpu()
+        elif codes.scales is None:
+            sound = self._streamed_back(self.codec, rows)
         else:
             segments = torch.stack(rows.chunk(len(codes.scales), dim=-1)).to(self.codec.device)
             volumes = [torch.tensor([[scale]], device=self.codec.device) for scale in codes.scales.tolist()]
@@ -126,14 +136,14 @@ class Transcoder:
         samples = resample(to_channels(audio.samples, self.channels), audio.sampling_rate, self.sampling_rate)
         return Audio(samples, self.sampling_rate)
 
-    def _streamed(self, samples: torch.Tensor, codebooks: int) -> torch.Tensor:
-        stream = EncodecEncoderStream(self.codec.codec, codebooks, batch=self._rows)
+    def _streamed(self, codec: EncodecModel, samples: torch.Tensor, codebooks: int) -> torch.Tensor:
+        stream = EncodecEncoderStream(codec.codec, codebooks, batch=self._rows)
         pieces = [stream.push(block).cpu() for block in samples.split(_BLOCK_SECONDS * self.sampling_rate, dim=-1)]
         return torch.cat([*pieces, stream.flush().cpu()], dim=-1)
 
-    def _streamed_back(self, codes: torch.Tensor) -> torch.Tensor:
-        stream = EncodecDecoderStream(self.codec.codec, batch=self._rows)
-        frames = _BLOCK_SECONDS * self.codec.config.frame_rate
+    def _streamed_back(self, codec: EncodecModel, codes: torch.Tensor) -> torch.Tensor:
+        stream = EncodecDecoderStream(codec.codec, batch=self._rows)
+        frames = _BLOCK_SECONDS * codec.config.frame_rate
         pieces = [stream.push(block).cpu() for block in codes.split(frames, dim=-1)]
         return torch.cat([*pieces, stream.flush().cpu()], dim=-1)
 

@@ -405,3 +405,24 @@ def test_the_published_size_fits_and_has_the_published_count() -> None:
     assert {n: t.shape for n, t in ours.state_dict().items()} == {n: t.shape for n, t in theirs.state_dict().items()}
     assert ours.num_parameters() == theirs.num_parameters()
     assert ours.codec.frame_samples == 1920
+
+
+def test_the_codec_of_a_moshi_checkpoint_is_read_alone(small: tuple[Any, Any, Path], tmp_path: Path) -> None:
+    theirs, ours, _ = small
+    depth = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16, "num_codebooks": 4}
+    config = transformers.MoshiConfig.from_audio_encoder_config(
+        theirs.config,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=16,
+        vocab_size=10,
+        num_codebooks=4,
+        depth_decoder_config=depth,
+    )
+    moshi = transformers.MoshiForConditionalGeneration(config)
+    moshi.audio_encoder.load_state_dict(theirs.state_dict())
+    moshi.save_pretrained(tmp_path)
+    opened = antiphon.MimiModel.from_pretrained(tmp_path)
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, opened.state_dict()[name]), name

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from antiphon.nn.linear import linear
 from antiphon.nn.native import library, products
-from antiphon.nn.native.products import Codes, bfloat16_product, coded_product, written_out_product
+from antiphon.nn.native.products import (
+    Codes,
+    bfloat16_product,
+    coded_product,
+    float32_product,
+    written_out_product,
+)
 from antiphon.nn.quantized_linear import packed
 from antiphon.nn.rounding import rounded
 
@@ -54,6 +60,24 @@ def test_a_bfloat16_product_is_rounded_once_at_its_end(kernels: ctypes.CDLL, row
     exact = x.double() @ weight.double().T + bias.double()
     assert ((got.double() - exact).abs() <= exact.abs() * 2.0**-8 + 1e-6).all()
     assert (got == exact.float().bfloat16()).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_a_float32_product_with_a_large_weight_is_the_product(kernels: ctypes.CDLL, rows: int) -> None:
+    weight, bias = noise(133, 512, seed=1), noise(133, seed=2)
+    x = noise(1, rows + 3, 256).unfold(1, 2, 1).transpose(2, 3).flatten(2)[:, :rows]  # rows that overlap, as a view
+    assert x.stride(1) == 256
+    exact = (x.double() @ weight.double().T + bias).float()
+    torch.testing.assert_close(float32_product(x, weight, bias), exact, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(linear(x, weight), exact - bias, rtol=1e-5, atol=1e-4)
+
+
+def test_many_rows_and_small_weights_in_float32_go_by_torch(kernels: ctypes.CDLL) -> None:
+    weight = noise(128, 512)
+    assert float32_product(noise(1, 512), weight, None) is not None
+    assert float32_product(noise(5, 512), weight, None) is None
+    assert float32_product(noise(1, 512), weight[:127], None) is None
+    assert float32_product(noise(1, 512).double(), weight.double(), None) is None
 
 
 def test_a_row_does_not_depend_on_its_neighbours_nor_on_threads(kernels: ctypes.CDLL) -> None:

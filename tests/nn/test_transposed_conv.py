@@ -47,6 +47,16 @@ def test_groups_are_torchs_whole_and_in_pieces(
             torch.testing.assert_close(in_pieces(layer, x, size), plain, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("norm", ["none", "weight_norm"])
+def test_groups_in_half_precision_stay_in_it(norm: str) -> None:
+    layer, x = made(6, 6, 4, stride=2, groups=6, norm=norm), noise(1, 6, 9)
+    with torch.no_grad():
+        expected, other = layer(x), layer.to(torch.bfloat16)
+        out = in_pieces(other, x.bfloat16(), 2)
+    assert out.dtype is torch.bfloat16
+    torch.testing.assert_close(out.float(), expected, atol=0.03 * expected.abs().max().item(), rtol=0)
+
+
 def test_groups_that_do_not_divide_the_channels_are_refused() -> None:
     with pytest.raises(ConfigError, match="3 groups do not divide 6 and 4 channels"):
         made(6, 4, 4, stride=2, groups=3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from antiphon import Audio, EncodecConfig, EncodecModel
+from antiphon import Audio, EncodecConfig, EncodecModel, MimiConfig, MimiModel
 from antiphon.errors import AudioError, CheckpointError, ConfigError, ParamError
 from antiphon.tasks.codes_file import Codes
 from antiphon.tasks.reconstruction import log_spectral_distance_db, snr_db
@@ -101,6 +101,54 @@ def test_a_codec_of_segments_keeps_their_volumes(samples: int, segmented: Transc
         back = segmented.decode(again)
         assert back.samples.shape == (2, samples)
         np.testing.assert_allclose(back.samples, out.audio_values[0].detach().numpy(), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def mimi(tmp_path_factory: pytest.TempPathFactory) -> Transcoder:
+    torch.manual_seed(0)
+    model = MimiModel(
+        MimiConfig(
+            hidden_size=16,
+            num_filters=2,
+            codebook_size=16,
+            codebook_dim=8,
+            vector_quantization_hidden_dimension=8,
+            num_quantizers=4,
+            upsample_groups=16,
+            num_hidden_layers=1,
+            intermediate_size=16,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+        )
+    )
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name.endswith("vector_sums"):
+                buffer.normal_()
+    folder = tmp_path_factory.mktemp("mimi")
+    model.save_pretrained(folder)
+    return Transcoder.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("samples", [1, 1920, 24_001])
+def test_a_mimi_gives_codes_and_a_sound_of_the_same_length(samples: int, mimi: Transcoder) -> None:
+    sound = noise(samples, rate_hz=24_000)
+    codes = mimi.encode(sound)
+    values = torch.from_numpy(sound.samples)[None]
+    with torch.no_grad():
+        whole = mimi.codec.encode(values).audio_codes
+        heard = mimi.codec.decode(whole, values).audio_values
+    assert np.array_equal(codes.codes, whole[0].numpy())
+    assert (codes.hop_samples, codes.frame_rate_hz, codes.bit_rate_kbps) == (1920, 12.5, 0.2)
+    assert np.array_equal(mimi.decode(codes).samples, heard[0].numpy())
+
+
+def test_a_bandwidth_of_a_mimi_is_a_number_of_its_codebooks(mimi: Transcoder) -> None:
+    sound = noise(4000, rate_hz=24_000)
+    assert [mimi.encode(sound, bandwidth=kbps).codebooks for kbps in (0.05, 0.1, 0.149, 0.2)] == [1, 2, 2, 4]
+    for wrong in (0.04, 0.3, float("nan")):
+        with pytest.raises(ParamError, match=r"0.05 to 0.2 kbit/s, of which every codebook takes 0.05"):
+            mimi.encode(sound, bandwidth=wrong)
 
 
 def test_a_bandwidth_chooses_the_codebooks(segmented: Transcoder) -> None:

@@ -34,6 +34,8 @@ extern "C" void antiphon_product(int32_t weight_kind, const void* x, int64_t x_s
         product<Int4Weight>(p, x, x_stride, x_kind, rows, threads);
     else if (weight_kind == kInt8)
         product<Int8Weight>(p, x, x_stride, x_kind, rows, threads);
-    else
+    else if (weight_kind == kBfloat16)
         product<Bfloat16Weight>(p, x, x_stride, x_kind, rows, threads);
+    else
+        product<Float32Weight>(p, x, x_stride, x_kind, rows, threads);
 }

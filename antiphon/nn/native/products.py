@@ -18,7 +18,7 @@ from antiphon.nn.rounding import restored
 
 # Rows up to which the kernel is the fastest: it reads the weights once for all of them, but then it only multiplies as
 # fast as it can widen. Measured against torch for bfloat16, and for codes against writing the weight out before.
-_MOST_ROWS = {16: 6, 8: 128, 4: 128}
+_MOST_ROWS = {32: 4, 16: 6, 8: 128, 4: 128}
 
 # Inputs that the kernel widens at once.
 _CHUNK = 32
@@ -28,7 +28,10 @@ _WEIGHTS_AT_ONCE = 1 << 22
 
 # The kernel's numbers for kinds of tensors; see lanes.h.
 _KINDS = {torch.float32: 0, torch.bfloat16: 1}
-_WEIGHT_KINDS = {16: 1, 8: 2, 4: 3}
+_WEIGHT_KINDS = {32: 0, 16: 1, 8: 2, 4: 3}
+
+# Numbers of a float32 weight below which torch's products are as fast.
+_WORTH_A_CALL = 1 << 16
 
 # Bytes of weights below which waking a second thread costs more than it saves.
 _BYTES_A_THREAD = 1 << 16
@@ -94,6 +97,21 @@ def bfloat16_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor |
         return None
     library = native()
     return None if library is None else _run(library, 16, x, weight, None, inputs, bias)
+
+
+def float32_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """``x @ weight.T + bias`` in float32, for a large weight; ``None`` where the kernel does not suit.
+
+    Args:
+        x: (..., I). weight: (O, I). bias: (O,) or ``None``; all float32.
+    """
+    inputs = weight.shape[1]
+    if weight.dtype is not torch.float32 or x.dtype is not torch.float32 or weight.numel() < _WORTH_A_CALL:
+        return None
+    if not _suits(x, weight, bias, 32, inputs):
+        return None
+    library = native()
+    return None if library is None else _run(library, 32, x, weight, None, inputs, bias)
 
 
 def coded_product(x: Tensor, weight: Codes, bias: Tensor | None = None) -> Tensor:
