@@ -126,7 +126,7 @@ def antiphon_parts(layers: int, kind: str) -> tuple[Any, Parts]:
 
 
 def antiphon_codec() -> tuple[Any, Parts]:
-    """The codec, a state for each direction."""
+    """The weights of both sides, and the codec with a state for each direction."""
     import antiphon
 
     with torch.device("meta"):
@@ -134,7 +134,7 @@ def antiphon_codec() -> tuple[Any, Parts]:
     codec = filled(model.to_empty(device="cpu")).codec
     ways = codec.encoder_state(1, BOOKS), codec.decoder_state(1, BOOKS)
     sound, codes = a_frame()
-    return model, {
+    return nn.ModuleList([codec.encoder, codec.decoder]), {
         "encode": lambda: codec.encode_frames(sound, ways[0]),
         "decode": lambda: codec.decode_frames(codes, ways[1]),
     }

@@ -267,12 +267,12 @@ def _stepped(stages: Stages, x: Tensor, past: Past) -> Tensor | None:
 
 def _ring(past: Past, rows: int, columns: int) -> RingStep | Literal[False] | None:
     """The ring's call under way, ``None`` for one column of other caches, ``False`` for what the layers have to do."""
-    first = past.own[0]
-    if type(first) is not RingLayer:
-        return None if columns == 1 else False
-    ring = first.ring
-    if not all(type(cache) is RingLayer and cache.ring is ring for cache in past.own):
+    rings = {cache.ring if isinstance(cache, RingLayer) else None for cache in past.own}
+    ring = rings.pop()
+    if rings:
         return False
+    if ring is None:
+        return None if columns == 1 else False
     step = ring.step
     # more columns than that are written over what the first of them still see
     fits = columns == step.columns <= ring.at_once and rows == ring.rows and ring.positions.is_cpu
@@ -294,10 +294,8 @@ def _turns(rotation: Rotation | None, x: Tensor, stages: Stages) -> bool:
     rows, columns, _ = x.shape
     widths = {heads.width for heads, memory in stages.attentions if not memory}
     shapes = {(count, 1, columns, width) for width in widths for count in (1, rows)}
-    return len(widths) == 1 and all(
-        table.shape in shapes and table.dtype is x.dtype and table.is_cpu and table.is_contiguous()
-        for table in rotation
-    )
+    same = len(widths) == 1 and rotation[0].shape == rotation[1].shape and rotation[0].shape in shapes
+    return same and all(table.dtype is x.dtype and table.is_cpu and table.is_contiguous() for table in rotation)
 
 
 def _plain(mask: Mask | None, rows: int, columns: int, places: int) -> bool:
