@@ -18,7 +18,7 @@ from antiphon.lm.stream_decoder import StreamHeads
 from antiphon.lm.zero_token import embed_or_zero
 from antiphon.nn.attention import Attention
 from antiphon.nn.kv_cache import KVCache
-from antiphon.nn.linear import Embedding, Linear
+from antiphon.nn.linear import Embedding, Linear, stacked_linear
 from antiphon.nn.masks import causal_mask
 from antiphon.nn.mlp import Activation, GatedMLP
 from antiphon.nn.norms import RMSNorm
@@ -155,9 +155,11 @@ class DepthDecoder(nn.Module):
         cache = KVCache(self.codebooks, fixed=True) if cache is None else cache
         cache.reset()
         told, frame = text, []
-        for k in range(self.codebooks if steps is None else steps):
+        steps = self.codebooks if steps is None else steps
+        moments = stacked_linear(moment, list(self.projections)[:steps])  # (B, 1, D) of each step
+        for k in range(steps):
             table = self.embeddings[k - 1] if k else self.text_embedding
-            x = table(told)[:, None] + self.projections[k](moment)  # (B, 1, D)
+            x = table(told)[:, None] + moments[k]  # (B, 1, D)
             mask = causal_mask(1, k + 1, None, device=x.device, window=self.window)
             hidden = self.steps[k](x, Context(mask=mask, cache=cache))
             told = choose(k, self.heads[k](hidden)[:, 0])

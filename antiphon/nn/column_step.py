@@ -1,4 +1,4 @@
-"""One new column through a stack while decoding: by one call of the kernel, where nothing else looks in.
+"""A few new columns through a stack while decoding: by one call of the kernel, where nothing else looks in.
 
 Layer by layer a step is some four hundred small calls, and on a machine with other work each may wait for a thread. The
 kernel computes what the layers' own code computes. That code remains the only way for everything that is not plain
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,23 +20,32 @@ from torch.nn.modules import module as torch_module
 
 from antiphon.nn.attention import Attention
 from antiphon.nn.kv_cache import LayerCache
+from antiphon.nn.layer_scale import LayerScale
 from antiphon.nn.linear import Linear
 from antiphon.nn.masks import Mask
-from antiphon.nn.mlp import MLP
+from antiphon.nn.mlp import MLP, GatedMLP
 from antiphon.nn.native.attention import Stored
 from antiphon.nn.native.library import native
-from antiphon.nn.native.stack import MOST_ROWS, STORES, Heads, Norm, Stages, Weights
+from antiphon.nn.native.stack import MOST_ROWS, STORES, Heads, Norm, Stages, Weights, Written
+from antiphon.nn.norms import RMSNorm
 from antiphon.nn.quantized_linear import QuantizedLinear
+from antiphon.nn.ring_cache import RingLayer, RingStep
+from antiphon.nn.rotary import Rotation
 
-_ACTIVATIONS: tuple[tuple[Callable[..., Tensor], str], ...] = ((F.gelu, "gelu"), (F.relu, "relu"))
+_ACTIVATIONS: tuple[tuple[Callable[..., Tensor], str], ...] = ((F.gelu, "gelu"), (F.relu, "relu"), (F.silu, "silu"))
 
 # The modules whose ``forward`` the kernel stands for, and how to read what they are set to out of their attributes.
 _SETTINGS: dict[type, Callable[[dict[str, Any]], Any]] = {
     Attention: itemgetter("implementation", "heads", "kv_heads", "head_width", "scale"),
     MLP: itemgetter("act"),
+    GatedMLP: itemgetter("act", "fused"),
     QuantizedLinear: itemgetter("bits", "group_size", "in_features"),
     nn.LayerNorm: itemgetter("eps"),
+    RMSNorm: itemgetter("eps", "scaled_in_float32"),
 }
+
+# Modules that nothing is set in.
+_UNSET = {Linear, LayerScale, nn.Identity}
 
 # Tensors that are what they hold, which subclasses need not be.
 _TENSORS = {Tensor, nn.Parameter}
@@ -47,12 +56,14 @@ class Past:
     """What the columns of a step look at.
 
     Attributes:
-        own: the cache of each layer, which the column is written to. mask: over its columns.
+        own: the cache of each layer, which the columns are written to. mask: over its columns.
+        rotation: rotary tables of the columns, (B or 1, 1, T, width of a head) each, where there are such.
         memories: the filled cache of each layer over a memory; empty where no layer looks at one. memory_mask: over it.
     """
 
     own: Sequence[LayerCache]
     mask: Mask | None = None
+    rotation: Rotation | None = None
     memories: Sequence[LayerCache] = ()
     memory_mask: Mask | None = None
 
@@ -71,13 +82,13 @@ _LISTED: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
 def column_step(stack: nn.Module, layers: Sequence[nn.Module], x: Tensor, past: Past) -> Tensor | None:
-    """(B, 1, D) behind all layers and the norm of ``stack``, or ``None``, and nothing done, where it does not suit.
+    """(B, T, D) behind all layers and the norm of ``stack``, or ``None``, and nothing done, where it does not suit.
 
     Args:
         stack: with ``layers``, all plain, and ``norm``.
-        x: (B, 1, D). past: written to.
+        x: (B, T, D), T being 1 unless the caches are a ring's. past: written to.
     """
-    if not _decodes(x) or _is_wide(layers[0], x) or native() is None:
+    if not _decodes(x) or (past.rotation is None and _is_wide(layers[0], x)) or native() is None:
         return None
     facts = _facts(stack, layers)
     if facts is None:
@@ -94,8 +105,7 @@ def _decodes(x: Tensor) -> bool:
         type(x) is Tensor
         and x.is_cpu
         and x.dim() == 3
-        and x.shape[1] == 1
-        and 0 < x.shape[0] <= MOST_ROWS
+        and 0 < x.shape[0] * x.shape[1] <= MOST_ROWS
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
@@ -105,7 +115,8 @@ def _decodes(x: Tensor) -> bool:
 
 
 def _is_wide(layer: Any, x: Tensor) -> bool:
-    # float32 weights are read fast enough by the layers, and should not pay for a look at all of them
+    # float32 weights are read fast enough by the layers, and should not pay for a look at all of them; where queries
+    # and keys are turned, the layers' many small steps cost more than that
     return x.dtype is torch.float32 and type(getattr(layer.attention, "query", None)) is Linear
 
 
@@ -129,7 +140,7 @@ def _facts(stack: nn.Module, layers: Sequence[nn.Module]) -> list[Any] | None:
     """
     modules = _modules(stack, layers)
     kinds = list(map(type, modules))
-    if not set(kinds) <= {*_SETTINGS, Linear, type(layers[0])}:
+    if not set(kinds) <= {*_SETTINGS, *_UNSET, type(layers[0])}:
         return None
     states = [module.__dict__ for module in modules]
     if any(s["_forward_hooks"] or s["_forward_pre_hooks"] or "forward" in s for s in states):
@@ -159,29 +170,63 @@ def _stages(stack: Any, layers: Sequence[Any], x: Tensor, memory: bool) -> Stage
     """The stages of layers of known kinds, or ``None`` where the kernel cannot read them."""
     stages = Stages(x.shape[2], x.dtype)
     for layer in layers:
-        act = next((name for function, name in _ACTIVATIONS if layer.mlp.act is function), None)
-        parts = [(layer.attention_norm, layer.attention, False)]
+        attentions = [(layer.attention_norm, layer.attention, False)]
         if memory and hasattr(layer, "memory_attention"):
-            parts.append((layer.memory_norm, layer.memory_attention, True))
-        if act is None or any(attention.implementation != "sdpa" for _, attention, _ in parts):
-            return None
-        for norm, attention, over_memory in parts:
+            attentions.append((layer.memory_norm, layer.memory_attention, True))
+        for before, attention, over_memory in attentions:
+            norm = _norm(before)
+            factors = None if over_memory else _factors(layer, "attention_scale")
+            if attention.implementation != "sdpa" or norm is None or factors is False:
+                return None
             fresh = () if over_memory else (attention.key, attention.value)
-            stages.project(_weights(attention.query, *fresh), _norm(norm))
+            stages.project(_weights(attention.query, *fresh), norm)
             stages.attend(_heads(attention), memory=over_memory)
-            stages.project(_weights(attention.out), adds=True)
-        stages.project(_weights(layer.mlp.up), _norm(layer.mlp_norm), activation=act)
-        stages.project(_weights(layer.mlp.down), adds=True)
-    stages.normalise(_norm(stack.norm))
+            stages.project(_weights(attention.out), factors=factors, adds=True)
+        if not _feed_forward(stages, layer):
+            return None
+    if type(stack.norm) is not nn.Identity:
+        norm = _norm(stack.norm)
+        if norm is None:
+            return None
+        stages.normalise(norm)
     return stages if stages.fit else None
+
+
+def _feed_forward(stages: Stages, layer: Any) -> bool:
+    """Lists a layer's second part, and says whether it is of a known kind."""
+    mlp, norm, factors = layer.mlp, _norm(layer.mlp_norm), _factors(layer, "mlp_scale")
+    act = next((name for function, name in _ACTIVATIONS if mlp.act is function), None)
+    if act is None or norm is None or factors is False:
+        return False
+    if type(mlp) is MLP:
+        stages.project(_weights(mlp.up), norm, activation=act)
+    elif mlp.fused:
+        both = _weights(mlp.gate_up)[0]
+        stages.project(both.parts(both.shape[0] // 2), norm, activation=act, gated=True)
+    else:
+        stages.project(_weights(mlp.gate, mlp.up), norm, activation=act, gated=True)
+    stages.project(_weights(mlp.down), factors=factors, adds=True)
+    return True
 
 
 def _weights(*layers: Linear | QuantizedLinear) -> list[Weights]:
     return [Weights(each.stored if isinstance(each, QuantizedLinear) else each.weight, each.bias) for each in layers]
 
 
-def _norm(norm: nn.LayerNorm) -> Norm:
-    return Norm(norm.weight, norm.bias, norm.eps)
+def _norm(norm: nn.Module) -> Norm | None:
+    if isinstance(norm, nn.LayerNorm):
+        return Norm(norm.weight, norm.bias, norm.eps)
+    if isinstance(norm, RMSNorm):
+        return Norm(norm.weight, None, norm.eps, "rms" if norm.scaled_in_float32 else "rms rounded")
+    return None
+
+
+def _factors(layer: Any, name: str) -> Tensor | Literal[False] | None:
+    """The factors of a layer's part, ``None`` where it has none, ``False`` where they are of an unknown kind."""
+    scale = getattr(layer, name, None)
+    if scale is None:
+        return None
+    return scale.scale if isinstance(scale, LayerScale) else False
 
 
 def _heads(attention: Attention) -> Heads:
@@ -189,34 +234,72 @@ def _heads(attention: Attention) -> Heads:
 
 
 def _stepped(stages: Stages, x: Tensor, past: Past) -> Tensor | None:
-    """Makes room in the caches, runs the stages, and counts the column."""
-    rows, columns = x.shape[0], past.own[0].length
+    """Makes room in the caches, runs the stages, and counts the columns."""
+    rows, columns, _ = x.shape
+    ring = _ring(past, rows, columns)
+    if rows * columns > stages.most_rows or ring is False or not _turns(past.rotation, x, stages):
+        return None
+    held = past.own[0].length
+    filled = held + columns if ring is None else ring.filled
     places = past.memories[0].length if past.memories else 0
     caches = [cache for pair in zip(past.own, past.memories, strict=True) for cache in pair] if places else past.own
-    if rows > stages.most_rows or (past.memories and not places) or len(caches) != len(stages.attentions):
+    if (past.memories and not places) or len(caches) != len(stages.attentions):
         return None
-    if not (_plain(past.mask, rows, columns + 1) and _plain(past.memory_mask, rows, places)):
+    if not (_plain(past.mask, rows, columns, filled) and _plain(past.memory_mask, rows, columns, places)):
         return None
-    stores: list[tuple[Stored, int]] = []
     uses = list(zip(caches, stages.attentions, strict=True))
     if not all(
-        cache.length == (places if memory else columns) and _takes(cache, x, heads) for cache, (heads, memory) in uses
+        cache.length == (places if memory else held) and _takes(cache, x, heads) for cache, (heads, memory) in uses
     ):
         return None
+    stores: list[tuple[Stored, int]] = []
     for cache, (heads, memory) in uses:
         if not memory and not cache.free:
-            cache.reserve(x.new_empty((rows, heads.key_heads, 1, heads.width)))
-        stores.append((cache.slots, cache.length if memory else cache.length + 1))
+            cache.reserve(x.new_empty((rows, heads.key_heads, columns, heads.width)))
+        stores.append((cache.slots, places if memory else filled))
     allowed = [None if mask is None else mask.allowed for mask in (past.mask, past.memory_mask)]
-    out = stages.step(x.contiguous(), stores, allowed)
+    out = stages.step(x.contiguous(), stores, allowed, rotation=past.rotation, written=_written(ring))
     if out is not None:
         for cache in past.own:
-            cache.count(1, x.dtype)
+            cache.count(columns, x.dtype)
     return out
 
 
-def _plain(mask: Mask | None, rows: int, columns: int) -> bool:
-    """Whether a mask says for whole columns, the same for all heads, who sees them."""
+def _ring(past: Past, rows: int, columns: int) -> RingStep | Literal[False] | None:
+    """The ring's call under way, ``None`` for one column of other caches, ``False`` for what the layers have to do."""
+    rings = {cache.ring if isinstance(cache, RingLayer) else None for cache in past.own}
+    ring = rings.pop()
+    if rings:
+        return False
+    if ring is None:
+        return None if columns == 1 else False
+    step = ring.step
+    # more columns than that are written over what the first of them still see
+    fits = columns == step.columns <= ring.at_once and rows == ring.rows and ring.positions.is_cpu
+    shown = columns == 1 or (past.mask is not None and past.mask.allowed is not None)
+    return step if fits and shown and (step.live is None or step.live.is_cpu) else False
+
+
+def _written(step: RingStep | None) -> Written:
+    if step is None:
+        return Written()
+    slots = torch.full((1, 1), step.slots) if isinstance(step.slots, int) else step.slots.contiguous()
+    return Written(slots, None if step.live is None else step.live.contiguous())
+
+
+def _turns(rotation: Rotation | None, x: Tensor, stages: Stages) -> bool:
+    """Whether the kernel can turn the columns of ``x`` by these tables."""
+    if rotation is None:
+        return True
+    rows, columns, _ = x.shape
+    widths = {heads.width for heads, memory in stages.attentions if not memory}
+    shapes = {(count, 1, columns, width) for width in widths for count in (1, rows)}
+    same = len(widths) == 1 and rotation[0].shape == rotation[1].shape and rotation[0].shape in shapes
+    return same and all(table.dtype is x.dtype and table.is_cpu and table.is_contiguous() for table in rotation)
+
+
+def _plain(mask: Mask | None, rows: int, columns: int, places: int) -> bool:
+    """Whether a mask says who sees whom of ``places``, the same for all heads."""
     if mask is None or (mask.allowed is None and mask.bias is None):
         return True
     allowed = mask.allowed
@@ -225,14 +308,14 @@ def _plain(mask: Mask | None, rows: int, columns: int) -> bool:
         and allowed is not None
         and allowed.dtype is torch.bool
         and allowed.is_cpu
-        and allowed.shape in ((1, 1, 1, columns), (rows, 1, 1, columns))
+        and allowed.shape in {(a, 1, b, places) for a in (1, rows) for b in (1, columns)}
     )
 
 
 def _takes(cache: LayerCache, x: Tensor, heads: Heads) -> bool:
     """Whether the kernel can read and write columns of ``x`` in a cache."""
     return (
-        type(cache) is LayerCache
+        type(cache) in (LayerCache, RingLayer)
         and cache.kept(x.dtype) in STORES
         and cache.shape in (None, (x.shape[0], heads.key_heads, heads.width))
     )

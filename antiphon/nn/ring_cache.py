@@ -230,6 +230,17 @@ class RingLayer(LayerCache):
             columns = torch.where(step.live[:, None, None, None], columns, held[rows, :, slots])
         held[rows, :, slots] = columns
 
+    @property
+    def ring(self) -> RingCache:
+        """What it is a layer of."""
+        return self._ring
+
+    def reserve(self, new: Tensor) -> None:
+        self._reserve(new, self.capacity)
+
+    def count(self, columns: int, dtype: torch.dtype) -> None:
+        self.length, self._dtype = self._ring.step.filled, dtype
+
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Writes the call's columns, and returns what ``step.mask`` is over.
 

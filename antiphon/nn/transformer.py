@@ -15,6 +15,7 @@ from antiphon.nn.attention import Attention
 from antiphon.nn.column_step import Past, column_step
 from antiphon.nn.kv_cache import EncoderDecoderCache, KVCache, LayerCache
 from antiphon.nn.masks import Mask
+from antiphon.nn.ring_cache import RingCache
 from antiphon.nn.rotary import Rotation
 
 
@@ -69,17 +70,16 @@ class Context:
         return self.cache.layer(index), memory
 
     def past(self, layers: int) -> Past | None:
-        """What a column looks at in a stack of ``layers``, once all that stays the same lies in the caches."""
+        """What columns look at in a stack of ``layers``, once all that stays the same lies in the caches."""
         if self.cache is None or not layers or self.head_mask is not None or self.memory_head_mask is not None:
-            return None
-        if self.rotation is not None:
             return None
         caches = [self.caches(index) for index in range(layers)]
         own = [cache for cache, _ in caches if cache is not None]
         if self.memory is None:
-            return Past(own, self.mask)
+            return Past(own, self.mask, self.rotation)
         memories = [cache for _, cache in caches if cache is not None]
-        return Past(own, self.mask, memories, self.memory_mask) if len(memories) == layers else None
+        filled = len(memories) == layers
+        return Past(own, self.mask, self.rotation, memories, self.memory_mask) if filled else None
 
 
 class TransformerLayer(nn.Module):
@@ -165,9 +165,10 @@ class Transformer(nn.Module):
         self.layerdrop = layerdrop
         self.gradient_checkpointing = False
 
-    def _one_column(self, x: Tensor, context: Context) -> Tensor | None:
-        """The next column at once, where it can be had so."""
-        past = context.past(len(self.layers)) if x.shape[1] == 1 else None
+    def _few_columns(self, x: Tensor, context: Context) -> Tensor | None:
+        """The next column, or few of a ring, at once, where they can be had so."""
+        few = x.shape[1] == 1 or (isinstance(context.cache, RingCache) and x.shape[1] <= context.cache.at_once)
+        past = context.past(len(self.layers)) if few else None
         layers = list(self.layers) if past else []
         if past is None or not all(type(layer) is TransformerLayer for layer in layers):
             return None
@@ -178,7 +179,7 @@ class Transformer(nn.Module):
         record = record or Record()
         context.need_weights = record.attentions is not None
         if record.hidden_states is None and not context.need_weights and not self.training:
-            stepped = self._one_column(x, context)
+            stepped = self._few_columns(x, context)
             if stepped is not None:
                 return stepped
         for index, layer in enumerate(self.layers):

@@ -443,16 +443,16 @@ def test_dropout_in_one_layer_goes_by_the_layers(answers: list[bool]) -> None:
     "change",
     [
         lambda model: setattr(model.layers[0].attention, "implementation", "eager"),
-        lambda model: setattr(model.layers[0].mlp, "act", F.silu),
+        lambda model: setattr(model.layers[0].mlp, "act", F.mish),
         lambda model: setattr(model.layers[0].mlp, "act", nn.GELU()),
-        lambda model: setattr(model.layers[2], "mlp", GatedMLP(WIDTH, 64, act="gelu")),
+        lambda model: setattr(model.layers[2], "mlp", GatedMLP(WIDTH, 64, act="tanh")),
         lambda model: setattr(model.layers[1], "mlp_norm", nn.Identity()),
         lambda model: setattr(model, "norm", nn.LayerNorm(WIDTH, elementwise_affine=False)),
         lambda model: model.layers[1].mlp_norm.double(),
         lambda model: setattr(model.layers[2].mlp, "down", QuantizedLinear.of(noise(WIDTH, WIDTH), bits=4)),
         lambda model: setattr(model.layers[2].attention, "key", QuantizedLinear.of(noise(32, WIDTH), bits=4)),
         lambda model: setattr(model.layers[1].mlp, "up", QuantizedLinear.of(noise(128, WIDTH), bits=4, group_size=24)),
-        lambda model: setattr(model.layers[1].mlp, "up", Linear(WIDTH, 2 * WIDTH, bias=False)),
+        lambda model: setattr(model.layers[1].mlp, "up", Linear(WIDTH, 2 * WIDTH, bias=False).bfloat16()),
         lambda model: setattr(model.layers[0].attention, "query", Linear(WIDTH, WIDTH, bias=False)),
     ],
 )
@@ -460,7 +460,7 @@ def test_other_layers_go_by_their_own_code(answers: list[bool], change: Any) -> 
     model, given = made(), context(2, pair())
     columns_of(model, given, 2, 2)
     change(model)
-    past = Past(given.cache.self_attention_cache.layers, None, given.cache.cross_attention_cache.layers)
+    past = Past(given.cache.self_attention_cache.layers, memories=given.cache.cross_attention_cache.layers)
     with torch.no_grad():
         assert column_step(model, list(model.layers), noise(2, 1, WIDTH), past) is None
     assert given.cache.get_seq_length() == 2

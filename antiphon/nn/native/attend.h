@@ -26,10 +26,11 @@ struct Attention {
     const void* query;  // (batch, heads, width), by strides
     Columns keys, values;
     const void* mask;  // bool (true: look), or float32 to add
-    void* out;         // (batch, heads, width)
+    void* out;         // (batch, heads, width), its rows by a stride
     int64_t query_batch_stride, query_head_stride;
     int64_t mask_batch_stride, mask_head_stride, mask_slot_stride;
     int64_t batch, heads, groups, slots, width;
+    int64_t out_batch_stride;
     float scale;
     int32_t kind, mask_kind;
 };
@@ -145,7 +146,7 @@ void weighted(const Attention& a, int64_t batch, int64_t head, float* weights, f
         float lanes[kLanes];
         store(lanes, sums[v] * share);
         for (int i = 0; i < kLanes; ++i)
-            write(a.out, (batch * a.heads + head) * a.width + v * kLanes + i, a.kind, lanes[i]);
+            write(a.out, batch * a.out_batch_stride + head * a.width + v * kLanes + i, a.kind, lanes[i]);
     }
 }
 

@@ -13,6 +13,7 @@ namespace {
 constexpr int kChunk = 2 * kLanes;
 constexpr int kMostRows = 8;
 constexpr int64_t kStrip = 16;  // weight rows that stay in the nearest cache while all blocks of rows pass
+constexpr int kLine = 64;       // bytes that memory gives at once
 constexpr int kTilesAhead = 2;  // fetched early: worth 3 to 5 times for codes, whose rows are short
 
 struct Product {
@@ -139,7 +140,9 @@ inline void tile(const Product& p, int64_t row, int64_t output) {
             Floats first[OUTS], second[OUTS];
 #pragma GCC unroll 8
             for (int o = 0; o < OUTS; ++o) {
-                __builtin_prefetch(from + (kTilesAhead * OUTS + o) * p.weight_stride);
+                const uint8_t* ahead = from + (kTilesAhead * OUTS + o) * p.weight_stride;
+                __builtin_prefetch(ahead);
+                if (Format::kBytes > kLine) __builtin_prefetch(ahead + kLine);
                 Format::unpack(from + o * p.weight_stride, groups[o], first[o], second[o]);
             }
 #pragma GCC unroll 8
