@@ -165,7 +165,7 @@ def test_F017_a_part_whose_section_is_no_object_is_told(folder: Path, reader: An
 
 def test_F017_an_unknown_model_type_lists_the_known_ones(folder: Path) -> None:
     configured(folder, {"model_type": "bark"})
-    with pytest.raises(ConfigError, match=r"model_type 'bark'.*'encodec', 'musicgen'"):
+    with pytest.raises(ConfigError, match=r"model_type 'bark'.*'encodec', .*'musicgen'"):
         AutoModel.from_pretrained(folder)
     with pytest.raises(ConfigError, match="type 'bark'"):
         load(folder)

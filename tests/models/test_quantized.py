@@ -255,13 +255,13 @@ def test_the_benchmark_orders_the_kinds_by_their_errors_and_sizes(folder: Path, 
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     kinds = list(benchmark.KINDS)
-    figures = [benchmark.measured(str(folder), kind, tmp_path / "reference.pt", 12) for kind in kinds]
+    figures = [benchmark.measured(str(folder), kind, tmp_path / "reference.pt", 12, []) for kind in kinds]
     wide, _, eight, four = figures
     assert (wide["rms"], wide["max"], wide["agree"]) == (0.0, 0.0, 1.0)
     assert 0 < eight["rms"] < 0.1 < four["rms"] and eight["agree"] > 0.8
     assert wide["weights_bytes"] > eight["weights_bytes"] > four["weights_bytes"]
     assert benchmark.line("int8", eight).startswith("| int8 | ")
-    columns = torch.load(tmp_path / "reference.pt", weights_only=True)["columns"]
+    (columns,) = torch.load(tmp_path / "reference.pt", weights_only=True)["columns"]
     assert columns.shape[0] == 4 and columns.shape[1] > 8 and int(columns[:, 0].min()) == 512
 
 
