@@ -178,7 +178,7 @@ def transformers_parts(layers: int, kind: str) -> tuple[Any, Parts]:
     from transformers import DynamicCache, MoshiConfig, MoshiForConditionalGeneration
 
     with torch.device("meta"):
-        model = MoshiForConditionalGeneration(MoshiConfig(num_hidden_layers=layers))
+        model = MoshiForConditionalGeneration(MoshiConfig(num_hidden_layers=layers, audio_vocab_size=CODES))
     model.audio_encoder = None
     model = filled(model.to(torch.bfloat16).to_empty(device="cpu"))
     for part in model.modules():
