@@ -17,6 +17,7 @@ from antiphon.generation import delays
 from antiphon.generation.config import GenerationConfig
 from antiphon.lm.stream_decoder import StreamDecoder, StreamHeads
 from antiphon.models.generation_mixin import GenerationMixin
+from antiphon.models.headed import Headed
 from antiphon.models.musicgen_config import CodeDecoderConfig
 from antiphon.models.pretrained import PreTrainedModel, recorded, returned
 from antiphon.nn.kv_cache import EncoderDecoderCache
@@ -177,7 +178,7 @@ class CodeDecoder(_Decoder):
         tokens = None if input_ids is None else self._streams(input_ids)
         if cross_attn_head_mask is not None and not self.cross_attends:
             raise ParamError(f"cross_attn_head_mask for a {type(self).__name__}, which has no such heads")
-        if self._wants_cache(use_cache) and past_key_values is None:
+        if self.makes_cache(use_cache) and past_key_values is None:
             past_key_values = EncoderDecoderCache()
         record = recorded(self.config, output_hidden_states, output_attentions)
         if head_mask is not None and self.config._attn_implementation != "eager":
@@ -226,12 +227,8 @@ class CodeDecoder(_Decoder):
             )
         return input_ids.reshape(-1, codebooks, input_ids.shape[-1])  # (B * K, T) -> (B, K, T)
 
-    def _wants_cache(self, use_cache: bool | None) -> bool:
-        wanted = bool(self.config.use_cache if use_cache is None else use_cache)
-        return wanted and not (self.training and self.is_gradient_checkpointing)
 
-
-class CodeDecoderForCausalLM(_Decoder, GenerationMixin):
+class CodeDecoderForCausalLM(Headed, _Decoder, GenerationMixin):
     """A decoder with one head a codebook.
 
     Args:
@@ -241,6 +238,7 @@ class CodeDecoderForCausalLM(_Decoder, GenerationMixin):
         decoder_class: the decoder without heads.
     """
 
+    head_name = "lm_heads"
     decoder_class: ClassVar[type[CodeDecoder]]
 
     def __init__(self, config: CodeDecoderConfig) -> None:
@@ -250,27 +248,6 @@ class CodeDecoderForCausalLM(_Decoder, GenerationMixin):
         self.lm_heads = StreamHeads(config.num_codebooks, config.hidden_size, config.vocab_size)
         self.generation_config = GenerationConfig.from_model_config(config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_heads
-
-    def set_output_embeddings(self, new_embeddings: Any) -> None:
-        """Replaces the heads."""
-        self.lm_heads = new_embeddings
-
-    def set_decoder(self, decoder: CodeDecoder) -> None:
-        """Replaces the bare decoder."""
-        self.model = decoder
-
-    def get_decoder(self) -> CodeDecoder:
-        """The bare decoder."""
-        return self.model
 
     def forward(
         self,

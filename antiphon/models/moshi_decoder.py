@@ -14,6 +14,7 @@ from antiphon.generation.config import GenerationConfig
 from antiphon.lm.text_decoder import TextDecoder
 from antiphon.lm.text_loss import next_token_loss
 from antiphon.models.generation_mixin import GenerationMixin
+from antiphon.models.headed import Headed
 from antiphon.models.moshi_config import MoshiConfig
 from antiphon.models.musicgen_generation import Callers
 from antiphon.models.pretrained import PreTrainedModel, recorded, returned
@@ -67,12 +68,6 @@ def check_cache(past_key_values: Any) -> None:
             f"past_key_values of class {type(past_key_values).__name__}",
             expected="a cache, such as DynamicCache()",
         )
-
-
-def wants_cache(model: PreTrainedModel, use_cache: bool | None) -> bool:
-    """Whether a call that was given no cache makes one."""
-    wanted = bool(model.config.use_cache if use_cache is None else use_cache)
-    return wanted and not (model.training and model.is_gradient_checkpointing)
 
 
 class MoshiModel(PreTrainedModel):
@@ -148,7 +143,7 @@ class MoshiModel(PreTrainedModel):
             self._check_ids(input_ids)
         if position_ids is None and cache_position is not None:
             position_ids = cache_position[None]
-        if past_key_values is None and wants_cache(self, use_cache):
+        if past_key_values is None and self.makes_cache(use_cache):
             past_key_values = DynamicCache()
         record = recorded(self.config, output_hidden_states, output_attentions)
         hidden = self.text(
@@ -175,7 +170,7 @@ class MoshiModel(PreTrainedModel):
             raise ParamError(f"input_ids of shape {tuple(ids.shape)} and dtype {ids.dtype}", expected="int64 (B, T)")
 
 
-class MoshiForCausalLM(PreTrainedModel, GenerationMixin):
+class MoshiForCausalLM(Headed, PreTrainedModel, GenerationMixin):
     """The main decoder with its head: a model of text. A checkpoint of the whole of Moshi opens as its main decoder.
 
     Args:
@@ -185,6 +180,7 @@ class MoshiForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = MoshiConfig
     base_model_prefix = "model"
     nested_prefixes = ("decoder.",)
+    head_name = "lm_head"
 
     def __init__(self, config: MoshiConfig) -> None:
         super().__init__(config)
@@ -198,27 +194,6 @@ class MoshiForCausalLM(PreTrainedModel, GenerationMixin):
 
     def initialise(self) -> None:
         initialise_decoder(self, self.config.initializer_range)
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-    def set_output_embeddings(self, new_embeddings: Any) -> None:
-        """Replaces the head."""
-        self.lm_head = new_embeddings
-
-    def set_decoder(self, decoder: MoshiModel) -> None:
-        """Replaces the bare decoder."""
-        self.model = decoder
-
-    def get_decoder(self) -> MoshiModel:
-        """The bare decoder."""
-        return self.model
 
     def forward(
         self,

@@ -15,7 +15,7 @@ from antiphon.lm.depth_decoder import DepthDecoder
 from antiphon.lm.stream_loss import IGNORED
 from antiphon.models.generation_mixin import GenerationMixin
 from antiphon.models.moshi_config import MoshiDepthConfig
-from antiphon.models.moshi_decoder import check_cache, initialise_decoder, wants_cache
+from antiphon.models.moshi_decoder import check_cache, initialise_decoder
 from antiphon.models.pretrained import PreTrainedModel, recorded, returned
 from antiphon.nn.kv_cache import DynamicCache
 from antiphon.outputs import CausalLMOutputWithPast
@@ -124,7 +124,7 @@ class MoshiDepthDecoder(PreTrainedModel, GenerationMixin):
         given = inputs_embeds if inputs_embeds is not None else input_ids
         if given is None or last_hidden_state is None:
             raise ParamError("input_ids and last_hidden_state have to be given", fix="Give both of them")
-        if past_key_values is None and labels is None and wants_cache(self, use_cache):
+        if past_key_values is None and labels is None and self.makes_cache(use_cache):
             past_key_values = DynamicCache()
         first = 0 if past_key_values is None else past_key_values.get_seq_length()
         self._check_places(first, given.shape[1], position_ids)

@@ -206,6 +206,12 @@ class PreTrainedModel(Adapters):
             if isinstance(module, Transformer):
                 module.gradient_checkpointing = on
 
+    def makes_cache(self, use_cache: bool | None) -> bool:
+        """Whether a call that was given no cache makes one: as ``use_cache`` or the configuration says, and never where
+        layers are computed a second time."""
+        wanted = bool(self.config.use_cache if use_cache is None else use_cache)
+        return wanted and not (self.training and self.is_gradient_checkpointing)
+
     @property
     def is_gradient_checkpointing(self) -> bool:
         """Whether any stack recomputes."""

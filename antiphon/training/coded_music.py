@@ -118,7 +118,7 @@ class CodedMusic:
         where, which, drop, drop_melody = generator.random(4)
         frames = int(self.folder.frames[place])
         count = min(self.frames, frames)
-        anywhere = max(0.0, where - self._from_start) / (1 - self._from_start) if where >= self._from_start else 0.0
+        anywhere = (where - self._from_start) / (1 - self._from_start) if where > self._from_start else 0.0
         start = int(anywhere * (frames - count + 1))
         texts = self.folder.texts(place)
         text = int(which * len(texts))

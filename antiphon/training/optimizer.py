@@ -58,6 +58,7 @@ class Optimizer:
             self._parts.append(torch.optim.AdamW(plain, betas=settings.betas, fused=True, **common))
         if orthogonal:
             self._parts.append(torch.optim.Muon(orthogonal, adjust_lr_fn="match_rms_adamw", **common))
+        self._part = {p: part for part in self._parts for group in part.param_groups for p in group["params"]}
 
     def zero_grad(self) -> None:
         """Lets go of all gradients."""
@@ -78,7 +79,8 @@ class Optimizer:
         """
         found = {}
         for name, parameter in self._model.named_parameters():
-            for key, tensor in self._kept(parameter).items():
+            kept = self._part[parameter].state.get(parameter, {}) if parameter in self._part else {}
+            for key, tensor in kept.items():
                 if key in _MOMENTS:
                     found[f"{_MOMENTS[key]}.{name}"] = tensor
         return found
@@ -92,7 +94,7 @@ class Optimizer:
         trained = [(name, parameter) for name, parameter in self._model.named_parameters() if parameter.requires_grad]
         if not first:
             return
-        adaptive = {name: isinstance(self._part(parameter), torch.optim.AdamW) for name, parameter in trained}
+        adaptive = {name: isinstance(self._part[parameter], torch.optim.AdamW) for name, parameter in trained}
         missing = [name for name, _ in trained if name not in first or (name in second) is not adaptive[name]]
         if missing:
             raise CheckpointError(
@@ -100,7 +102,7 @@ class Optimizer:
                 fix="Resume with the same model, the same trained parts and the same optimizer",
             )
         for name, parameter in trained:
-            part = self._part(parameter)
+            part = self._part[parameter]
             if not adaptive[name]:
                 part.state[parameter] = {"momentum_buffer": divided_like(first[name], parameter)}
                 continue
@@ -109,16 +111,6 @@ class Optimizer:
                 "exp_avg": divided_like(first[name], parameter),
                 "exp_avg_sq": divided_like(second[name], parameter),
             }
-
-    def _part(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        return next(
-            part
-            for part in self._parts
-            if any(parameter is own for group in part.param_groups for own in group["params"])
-        )
-
-    def _kept(self, parameter: nn.Parameter) -> Mapping[str, Any]:
-        return next((part.state[parameter] for part in self._parts if parameter in part.state), {})
 
 
 _MOMENTS = {"exp_avg": "moment1", "momentum_buffer": "moment1", "exp_avg_sq": "moment2"}

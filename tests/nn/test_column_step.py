@@ -26,31 +26,11 @@ from antiphon.nn.transformer import Context, Record, Transformer, TransformerLay
 
 WIDTH, HEADS, PLACES = 64, 2, 7
 
+pytestmark = pytest.mark.usefixtures("answers")
+
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture(params=["this machine", "plain"])
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    flags = [] if request.param == "this machine" else ["-DANTIPHON_PLAIN"]
-    loaded = library.load(library.build(*flags))
-    monkeypatch.setattr(stack, "native", lambda: loaded)
-    return loaded
-
-
-@pytest.fixture(autouse=True)
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each column that could go at once, whether it did."""
-    given: list[bool] = []
-
-    def watched(*arguments: Any) -> Tensor | None:
-        out = column_step(*arguments)
-        given.append(out is not None)
-        return out
-
-    monkeypatch.setattr(transformer, "column_step", watched)
-    return given
 
 
 def made(

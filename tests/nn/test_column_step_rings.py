@@ -27,7 +27,7 @@ from antiphon.nn.layer_scale import LayerScale
 from antiphon.nn.linear import Linear, lay_side_by_side
 from antiphon.nn.masks import Mask
 from antiphon.nn.mlp import MLP, GatedMLP
-from antiphon.nn.native import library, stack
+from antiphon.nn.native import stack
 from antiphon.nn.norms import RMSNorm
 from antiphon.nn.quantized_linear import QuantizedLinear
 from antiphon.nn.ring_cache import RingCache
@@ -37,31 +37,11 @@ from antiphon.nn.transformer import Context, Transformer, TransformerLayer
 WIDTH, HEADS, WINDOW = 64, 4, 5
 ROTARY = Rotary(WIDTH // HEADS)
 
+pytestmark = pytest.mark.usefixtures("answers")
+
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture(params=["this machine", "plain"])
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    flags = [] if request.param == "this machine" else ["-DANTIPHON_PLAIN"]
-    loaded = library.load(library.build(*flags))
-    monkeypatch.setattr(stack, "native", lambda: loaded)
-    return loaded
-
-
-@pytest.fixture(autouse=True)
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each call whose columns could go at once, whether they did."""
-    given: list[bool] = []
-
-    def watched(*arguments: Any) -> Tensor | None:
-        out = column_step(*arguments)
-        given.append(out is not None)
-        return out
-
-    monkeypatch.setattr(transformer, "column_step", watched)
-    return given
 
 
 @pytest.fixture
