@@ -117,7 +117,9 @@ class StreamDecoder(nn.Module):
         if positions is None:
             x = x + self.positions.between(past, past + columns, like=x)
         else:
-            x = x + self.positions.at(positions, past + columns - 1, like=x)
+            # behind a cache places are at most counted on, and need not be read back from a GPU in every step
+            highest = past + columns - 1 if cache is not None else int(positions.max())
+            x = x + self.positions.at(positions, highest, like=x)
         x = F.dropout(x, self.dropout, self.training)
         context = Context(
             mask=causal_mask(columns, past + columns, padding, device=x.device),

@@ -24,6 +24,7 @@ class CodedMusic:
     Args:
         folder: of coded music. seconds: of a passage; a shorter item is taken whole.
         from_start: how often a passage is the item's beginning; otherwise it lies anywhere.
+        keep_places: a passage keeps its columns' places in the item; otherwise it is learnt as a beginning.
         tokenizer: turns texts into ``input_ids``; needed unless the folder holds states of texts.
         condition_dropout: how often a row has neither text nor melody, which guidance needs. melody_dropout: how often
             it has no melody. word_dropout: how often each word of a text is left out; with a tokenizer only.
@@ -39,6 +40,7 @@ class CodedMusic:
         *,
         seconds: float,
         from_start: float = 0.0,
+        keep_places: bool = False,
         tokenizer: Any = None,
         condition_dropout: float = 0.1,
         melody_dropout: float = 0.0,
@@ -55,7 +57,7 @@ class CodedMusic:
                 raise ParamError(f"{name}_dropout={value!r}", expected="0 or more, and less than 1")
         if not (0 <= from_start <= 1):
             raise ParamError(f"from_start={from_start!r}", expected="0 to 1")
-        self._from_start = from_start
+        self._from_start, self._keep_places = from_start, keep_places
         self._check_texts(tokenizer, word_dropout)
         self._tokenizer = tokenizer
         self._dropouts = condition_dropout, melody_dropout, word_dropout
@@ -124,6 +126,7 @@ class CodedMusic:
         text = int(which * len(texts))
         example: dict[str, Any] = {
             "codes": self.folder.codes(place, start, count),
+            "first": start,
             "name": self.name(index),
             "dropped": drop < self._dropouts[0],
         }
@@ -158,7 +161,8 @@ class CodedMusic:
         """Passages as a batch.
 
         Returns:
-            ``codes`` (B, K, T) int64, of which ``frames`` (B,) are a row's own; ``input_ids`` (B, M) or ``text_states``
+            ``codes`` (B, K, T) int64, of which ``frames`` (B,) are a row's own, and with ``keep_places`` the ``first`` (B,)
+            frames of the items that they are; ``input_ids`` (B, M) or ``text_states``
             (B, M, D) float32, with ``attention_mask`` (B, M); ``dropped`` (B,) bool, the rows without conditions; with
             melodies ``input_features`` (B, F, C) float32, one-hot, ``input_features_mask`` (B, F) and
             ``melody_dropped`` (B,) bool; ``names``, and ``texts`` where there are ids.
@@ -173,6 +177,8 @@ class CodedMusic:
             "dropped": torch.tensor([example["dropped"] for example in examples]),
             "names": [example["name"] for example in examples],
         }
+        if self._keep_places:
+            batch["first"] = torch.tensor([example["first"] for example in examples])
         batch |= self._texts(examples)
         if self.format.chroma_classes:
             batch |= self._melodies(examples)

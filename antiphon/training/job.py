@@ -211,6 +211,7 @@ class Job:
             keys=keys,
             seconds=data.seconds,
             from_start=data.from_start,
+            keep_places=data.keep_places,
             tokenizer=None if folder.format.text_width else tokenizer,
             condition_dropout=data.condition_dropout if drops else 0.0,
             melody_dropout=data.melody_dropout if drops else 0.0,

@@ -54,6 +54,7 @@ class DataSection:
         train: a folder of sounds with texts beside them, a JSONL manifest, or a folder of coded music.
         held_out: another; without one, ``held_out_share`` of the items is held out. seconds: of an example.
         from_start: share of a language model's examples that are the beginning of their item; the others lie anywhere.
+        keep_places: whether these keep the places of their columns in the item; otherwise all are learnt as beginnings.
         cache: where codes and states are kept; beside the run unless told.
         condition_dropout, melody_dropout, word_dropout: shares of examples without text (and melody), of melodies
             alone, and of words. separate: take melodies from the voices and instruments alone (the extra ``separate``).
@@ -65,6 +66,7 @@ class DataSection:
     held_out_share: float = 0.05
     seconds: float = 10.0
     from_start: float = 0.0
+    keep_places: bool = False
     cache: str | None = None
     condition_dropout: float = 0.1
     melody_dropout: float = 0.2

@@ -80,7 +80,8 @@ class TeacherForcing(nn.Module):
         """The summed cross-entropies of a batch.
 
         Args:
-            batch: ``codes`` (B, K, F) int64, of which ``frames`` (B,) are a row's own (all by default). The text:
+            batch: ``codes`` (B, K, F) int64, of which ``frames`` (B,) are a row's own (all by default), the columns
+                counted from ``first`` (B,) (0 by default). The text:
                 ``input_ids`` (B, M), or ``text_states`` (B, M, D), the text encoder's; ``attention_mask`` (B, M), 1 for
                 real places; neither of them: no text. For Melody ``input_features`` (B, F', C), chroma from where the
                 codes begin, with ``input_features_mask`` (B, F'). ``dropped`` (B,) bool: rows without conditions;
@@ -100,12 +101,14 @@ class TeacherForcing(nn.Module):
                 columns,
                 encoder_hidden_states=states,
                 encoder_attention_mask=mask,
+                position_ids=self._places(batch, columns.shape[-1]),
                 use_cache=False,
                 return_dict=True,
             )
             hidden = out.last_hidden_state
         else:
-            hidden = self._behind(columns, *self._front(batch, states, mask))
+            front = self._front(batch, states, mask)
+            hidden = self._behind(columns, *front, own=self._places(batch, columns.shape[-1]))
         return stream_losses(hidden, list(self.decoder.lm_heads), labels, weights=self.stream_weights)
 
     # columns
@@ -131,6 +134,11 @@ class TeacherForcing(nn.Module):
             return self.pattern.build(own, columns, codeless)
 
         return plan(self.pad)[..., :-1], plan(IGNORED)[..., 1:]
+
+    def _places(self, batch: Batch, columns: int) -> Tensor | None:
+        """The columns' places (B, T), where they do not begin at 0."""
+        first = batch.get("first")
+        return None if first is None else first[:, None] + torch.arange(columns, device=first.device)
 
     # conditions
 
@@ -176,8 +184,8 @@ class TeacherForcing(nn.Module):
             places = torch.cat([places.new_ones(melody.shape[:2]), places], dim=1)
         return torch.cat([melody, text], dim=1), places
 
-    def _behind(self, columns: Tensor, front: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Hidden states (B, T, D) of columns (B, K, T) behind their conditions.
+    def _behind(self, columns: Tensor, front: Tensor | None, mask: Tensor | None, own: Tensor | None) -> Tensor:
+        """Hidden states (B, T, D) of columns (B, K, T) behind their conditions, ``own`` (B, T) their places behind them.
 
         Pads between the conditions and the columns move to the end of their row, where no column sees them: so places
         are counted without them, and nothing but causality has to be masked.
@@ -185,16 +193,26 @@ class TeacherForcing(nn.Module):
         length = columns.shape[-1]
         x = self.decoder.model.decoder.embed(columns)
         if front is None:
-            return self._states(x)
+            return self._states(x, own)
+        heard = front.new_full((len(front), 1), front.shape[1], dtype=torch.long) if mask is None else _real(mask)
+        at = heard + torch.arange(length, device=x.device)  # (B, T): where a row's columns stand
         x = torch.cat([front.to(x), x], dim=1)  # (B, P + T, D)
-        if mask is None:
-            return self._states(x)[:, -length:]
-        pads = torch.cat([mask == 0, mask.new_zeros(len(mask), length, dtype=torch.bool)], dim=1)
-        order = torch.argsort(pads.to(torch.uint8), dim=1, stable=True)
-        hidden = self._states(x.gather(1, order[..., None].expand_as(x)))
-        own = (mask != 0).sum(dim=1, keepdim=True) + torch.arange(length, device=mask.device)  # (B, T)
-        return hidden.gather(1, own[..., None].expand(-1, -1, hidden.shape[-1]))
+        if mask is not None:
+            pads = torch.cat([mask == 0, mask.new_zeros(len(mask), length, dtype=torch.bool)], dim=1)
+            order = torch.argsort(pads.to(torch.uint8), dim=1, stable=True)
+            x = x.gather(1, order[..., None].expand_as(x))
+        places = None
+        if own is not None:
+            places = torch.arange(x.shape[1], device=x.device).repeat(len(x), 1).scatter(1, at, heard + own)
+        hidden = self._states(x, places)
+        return hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1]))
 
-    def _states(self, embedded: Tensor) -> Tensor:
-        hidden: Tensor = self.decoder.model(inputs_embeds=embedded, use_cache=False, return_dict=True).last_hidden_state
+    def _states(self, embedded: Tensor, places: Tensor | None) -> Tensor:
+        out = self.decoder.model(inputs_embeds=embedded, position_ids=places, use_cache=False, return_dict=True)
+        hidden: Tensor = out.last_hidden_state
         return hidden
+
+
+def _real(mask: Tensor) -> Tensor:
+    """How many places of each row are real (B, 1)."""
+    return (mask != 0).sum(dim=1, keepdim=True)

@@ -261,6 +261,15 @@ def test_some_passages_or_all_are_beginnings(tmp_path: Path, music: CodedMusic) 
         CodedMusic(tmp_path, seconds=SECONDS, tokenizer=Words(), from_start=1.5)
 
 
+def test_passages_may_keep_their_places(tmp_path: Path, music: CodedMusic) -> None:
+    kept = CodedMusic(tmp_path, seconds=SECONDS, tokenizer=Words(), keep_places=True)
+    examples = drawn(kept, 3, 20)
+    batch = kept.collate(examples)
+    assert batch["first"].tolist() == [place_of(example["codes"], codes(200, 3)) for example in examples]
+    assert len(set(batch["first"].tolist())) > 10
+    assert "first" not in music.collate(examples)
+
+
 def test_passages_lie_anywhere_in_the_item_with_any_of_its_texts(music: CodedMusic) -> None:
     examples = drawn(music, 3, 200)
     starts = [place_of(example["codes"], codes(200, 3)) for example in examples]

@@ -128,6 +128,31 @@ def test_a_row_is_what_it_is_alone(name: str) -> None:
     assert abs(loss_of(objective, given) - sum(each) / 3) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["mono", "melody"])
+def test_passages_keep_their_places(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row from frame ``n`` on is that of a decoder whose columns are counted from ``n`` behind its conditions."""
+    model, given = ours(name), batch(name)
+    begun = heard(model, given, monkeypatch)
+    first = torch.tensor([0, 7, 5000])
+    placed = heard(model, {**given, "first": first}, monkeypatch)
+    torch.testing.assert_close(heard(model, {**given, "first": 0 * first}, monkeypatch), begun)
+    torch.testing.assert_close(placed[0], begun[0], atol=1e-5, rtol=1e-5)
+    assert float((placed[1:] - begun[1:]).abs().amax((1, 2)).min()) > 0.1
+    table = model.decoder.model.decoder.positions
+    between, at = table.between, table.at
+    for row in (1, 2):
+        own = {k: v[row : row + 1] for k, v in given.items()}
+        real, length = int(own["attention_mask"].sum()), begun.shape[1]
+        own |= {k: own[k][:, :real] for k in ("input_ids", "attention_mask")}
+
+        def moved(start: int, stop: int, *, like: Tensor, by: int = int(first[row]), columns: int = length) -> Tensor:
+            front = between(start, stop - columns, like=like)
+            return torch.cat([front, at(torch.arange(by, by + columns) + len(front), 9999, like=like)])
+
+        monkeypatch.setattr(table, "between", moved)
+        torch.testing.assert_close(placed[row], heard(model, own, monkeypatch)[0], atol=1e-5, rtol=1e-5)
+
+
 def test_a_text_padded_on_the_left_is_the_same_text() -> None:
     objective, given = MusicObjective(ours("melody")), batch("melody")
     with torch.no_grad():
