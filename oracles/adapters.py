@@ -8,7 +8,9 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import peft
 import tiny_adapters as tiny
@@ -20,6 +22,8 @@ import antiphon
 
 FOLDER = Path(__file__).parent / "goldens" / "adapters"
 TOLERANCE = 1e-4
+
+Tensors = dict[str, torch.Tensor]
 
 
 def fill(model: torch.nn.Module) -> None:
@@ -40,26 +44,34 @@ def distance(case: str, got: torch.Tensor, wanted: torch.Tensor) -> None:
         sys.exit(f"{case} differs")
 
 
-def main() -> None:
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    plain = tiny.logits(tiny.composite(transformers))
-    answers = {"plain": plain}
-    for case, settings in tiny.CASES.items():
-        theirs = peft.get_peft_model(tiny.composite(transformers), peft.LoraConfig(**settings)).eval()
+def compare(make: Callable[[Any], Any], answer: Callable[[Any], torch.Tensor], cases: Mapping[str, Any]) -> Tensors:
+    """Writes the adapters of these cases, and opens each side's with the other; gives PEFT's answers."""
+    answers = {}
+    for case, settings in cases.items():
+        theirs = peft.get_peft_model(make(transformers), peft.LoraConfig(**settings)).eval()
         fill(theirs)
-        answers[case] = tiny.logits(theirs)
+        answers[case] = answer(theirs)
         theirs.save_pretrained(FOLDER / case)
         (FOLDER / case / "README.md").unlink(missing_ok=True)
-        ours = tiny.composite(antiphon)
+        ours = make(antiphon)
         ours.load_adapter(FOLDER / case)
-        distance(f"{case}, read by antiphon", tiny.logits(ours), answers[case])
-        fresh = tiny.composite(antiphon)
+        distance(f"{case}, read by antiphon", answer(ours), answers[case])
+        fresh = make(antiphon)
         fresh.add_adapter(peft.LoraConfig(**settings))
         fill(fresh)
         with tempfile.TemporaryDirectory() as folder:
             fresh.save_adapter(folder)
-            back = peft.PeftModel.from_pretrained(tiny.composite(transformers), folder).eval()
-            distance(f"{case}, written by antiphon", tiny.logits(back), tiny.logits(fresh))
+            back = peft.PeftModel.from_pretrained(make(transformers), folder).eval()
+            distance(f"{case}, written by antiphon", answer(back), answer(fresh))
+    return answers
+
+
+def main() -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    answers = {"plain": tiny.logits(tiny.composite(transformers))}
+    answers |= compare(tiny.composite, tiny.logits, tiny.CASES)
+    answers["talk_plain"] = tiny.talk_logits(tiny.talker(transformers))
+    answers |= compare(tiny.talker, tiny.talk_logits, tiny.TALK_CASES)
     save_file(answers, FOLDER / "logits.safetensors", {"peft": peft.__version__})
 
 

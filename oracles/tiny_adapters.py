@@ -1,4 +1,4 @@
-"""The model and the adapters that oracles/adapters.py and its test share; everything in them comes from formulas."""
+"""The models and the adapters that oracles/adapters.py and its test share; everything in them comes from formulas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ CODEC |= {"upsampling_ratios": [8, 5, 4, 4], "use_causal_conv": False, "use_conv
 DECODER = {"vocab_size": CODES, "hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 DECODER |= {"num_codebooks": 4, "pad_token_id": CODES, "bos_token_id": CODES}
 
-# name: the arguments of PEFT's configuration
+MIMI = {"num_filters": 2, "hidden_size": 8, "codebook_dim": 4, "vector_quantization_hidden_dimension": 4}
+MIMI |= {"codebook_size": CODES, "num_quantizers": 3, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 4}
+MIMI |= {"num_key_value_heads": 2, "intermediate_size": 8, "upsample_groups": 8, "model_type": "mimi"}
+DEPTH = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 16}
+MOSHI = {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 24}
+MOSHI |= {"num_codebooks": 3, "audio_encoder_config": MIMI, "depth_decoder_config": DEPTH}
+
+# name: the arguments of PEFT's configuration, for the MusicGen
 CASES: dict[str, dict[str, Any]] = {
     "names": {"r": 3, "lora_alpha": 5, "target_modules": ["q_proj", "v_proj", "fc1", "wo"]},
     "pattern": {"r": 2, "lora_alpha": 3, "target_modules": r".*layers\.\d\.(self|encoder)_attn\.k_proj"},
@@ -36,6 +43,28 @@ CASES: dict[str, dict[str, Any]] = {
     "all": {"r": 1, "lora_alpha": 2, "target_modules": "all-linear"},
 }
 
+# and for the Moshi, whose depth decoder's weights are stacks
+TALK_CASES: dict[str, dict[str, Any]] = {
+    "stacks": {
+        "r": 2,
+        "lora_alpha": 3,
+        "target_modules": r"decoder\..*\.(linear|fc1|fc2)",
+        "target_parameters": [
+            "depth_decoder.layers.1.self_attn.k_proj.linear.weight",
+            "depth_decoder.layers.0.mlp.fc1.weight",
+        ],
+        "exclude_modules": r"decoder\.model\.layers\.0\.mlp\.fc1",
+        "rank_pattern": {r"layers\.1\.self_attn\.k_proj\.linear\.weight": 3},
+    },
+    "stacks_whole": {
+        "r": 1,
+        "lora_alpha": 2,
+        "target_modules": [],
+        "target_parameters": ["depth_decoder.input_projections.weight"],
+        "modules_to_save": ["depth_decoder.lm_heads", "decoder.model.norm"],
+    },
+}
+
 
 def composite(library: Any) -> Any:
     """The tiny MusicGen of a library with the documented classes."""
@@ -44,12 +73,24 @@ def composite(library: Any) -> Any:
         audio_encoder=library.EncodecConfig(**CODEC),
         decoder=library.MusicgenDecoderConfig(**DECODER),
     )
-    model = library.MusicgenForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            if not name.startswith("audio_encoder") and "embed_positions" not in name:
-                tensor.copy_(numbers(name, tuple(tensor.shape)))
-    return model
+    return filled(library.MusicgenForConditionalGeneration(config))
+
+
+def talker(library: Any) -> Any:
+    """The tiny Moshi."""
+    return filled(library.MoshiForConditionalGeneration(library.MoshiConfig(**MOSHI)))
+
+
+def filled(model: Any) -> Any:
+    """The model with numbers, but for its codec's."""
+    held = model.state_dict()
+    made = {
+        name: numbers(name, tuple(tensor.shape))
+        for name, tensor in held.items()
+        if not name.startswith("audio_encoder") and "embed_positions" not in name
+    }
+    model.load_state_dict({**held, **made})
+    return model.eval()
 
 
 def numbers(name: str, shape: tuple[int, ...]) -> Tensor:
@@ -67,3 +108,12 @@ def logits(model: Any) -> Tensor:
     with torch.no_grad():
         out: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids), decoder_input_ids=columns).logits
     return out
+
+
+def talk_logits(model: Any) -> Tensor:
+    """Of a short text, and of the codebooks of its columns."""
+    ids, codes = torch.arange(2, 12).reshape(2, 5), (torch.arange(2 * 3 * 5).reshape(2, 3, 5) * 7) % CODES
+    spoken = {"input_ids": ids, "moshi_audio_codes": codes, "user_audio_codes": codes.flip(1)}
+    with torch.no_grad():
+        out = model(**spoken, text_labels=ids, audio_labels=codes)
+    return torch.cat([out.logits.flatten(), out.audio_logits.flatten()])

@@ -27,6 +27,8 @@ class LoraConfig:
         r: the rank. lora_alpha: the adapter counts ``lora_alpha / r``, or with ``use_rslora`` ``lora_alpha / sqrt(r)``.
         target_modules: ends of the documented names of linear layers, such as ``["q_proj", "v_proj"]``; or one pattern
             for whole names; or ``"all-linear"``.
+        target_parameters: ends of the documented names of tensors that are a stack of linear layers' weights, such as
+            ``["lm_heads.weight"]`` of Moshi's depth decoder; such an adapter has no dropout.
         exclude_modules: names or a pattern of layers that are left out all the same.
         lora_dropout: on the input of adapters, in training.
         modules_to_save: ends of names of modules that are trained whole: heads, embeddings, normalisations.
@@ -41,6 +43,7 @@ class LoraConfig:
 
     r: int = 8
     target_modules: Sequence[str] | str | None = None
+    target_parameters: Sequence[str] | None = None
     lora_alpha: float = 8
     lora_dropout: float = 0.0
     modules_to_save: Sequence[str] | None = None
@@ -58,7 +61,7 @@ class LoraConfig:
     task_type: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
+        for name in ("target_modules", "target_parameters", "exclude_modules", "modules_to_save", "layers_pattern"):
             _check_names(name, getattr(self, name))
         for rank in (self.r, *self.rank_pattern.values()):
             if isinstance(rank, bool) or not isinstance(rank, numbers.Integral) or not rank >= 1:
@@ -77,8 +80,14 @@ class LoraConfig:
                 f"bias={self.bias!r}, fan_in_fan_out={self.fan_in_fan_out!r}",
                 expected="bias='none' and fan_in_fan_out=False, the ones that there are here",
             )
-        if not self.target_modules:
+        if not self.target_modules and not self.target_parameters:
             raise AdapterError("no target_modules", expected="names of linear layers, such as ['q_proj', 'v_proj']")
+        if self.target_parameters and self.lora_dropout:
+            raise AdapterError(
+                f"lora_dropout={self.lora_dropout!r} with target_parameters",
+                expected="0, as PEFT has it for stacks of weights",
+                fix="Set lora_dropout=0, or leave target_parameters out",
+            )
         for pattern in (*self.rank_pattern, *self.alpha_pattern):
             _check_pattern("rank_pattern or alpha_pattern", pattern)
 
@@ -101,7 +110,7 @@ class LoraConfig:
         if strange:
             listed = ", ".join(f"{name}={str(value)[:40]}" for name, value in strange.items())
             raise AdapterError(f"{where} asks for {listed}, which is not supported", expected="a plain LoRA")
-        for name in ("target_modules", "exclude_modules", "modules_to_save"):
+        for name in ("target_modules", "target_parameters", "exclude_modules", "modules_to_save"):
             if isinstance(known.get(name), set | frozenset):
                 known[name] = sorted(known[name])
         for name in ("rank_pattern", "alpha_pattern"):
@@ -119,7 +128,7 @@ class LoraConfig:
         """Whether the layer of this documented name is adapted, if it is one that can be."""
         if self.exclude_modules and _is_named(self.exclude_modules, name):
             return False
-        if any(re.match(rf"(^|.*\.){re.escape(m)}($|\..*)", name) for m in self.modules_to_save or ()):
+        if self._is_saved(name):
             return False
         if self.target_modules == ALL_LINEAR:
             return True
@@ -127,20 +136,30 @@ class LoraConfig:
             return _is_named(self.target_modules or (), name)
         return self._is_in_layers(name)
 
+    def targets_stack(self, name: str) -> bool:
+        """Whether the module of this documented name is adapted, if its weight is a stack of layers' weights."""
+        return _is_named(self.target_parameters or (), f"{name}.weight") and not self._is_saved(name)
+
+    def _is_saved(self, name: str) -> bool:
+        return any(re.match(rf"(^|.*\.){re.escape(m)}($|\..*)", name) for m in self.modules_to_save or ())
+
     def saves(self, name: str) -> bool:
         """Whether the module of this documented name is trained whole; any letters may stand before the end."""
         return any(name.endswith(end) for end in self.modules_to_save or ())
 
     def rank_of(self, name: str) -> int:
-        """The rank of the adapter on this layer."""
-        return int(_by_pattern(self.rank_pattern, name, self.r))
+        """The rank of the adapter on this layer, or on each of the layers of a stack."""
+        return int(_by_pattern(self.rank_pattern, self._pattern_name(name), self.r))
 
     def scaling_of(self, name: str) -> float:
         """The factor of the adapter on this layer."""
         rank = self.rank_of(name)
-        return float(_by_pattern(self.alpha_pattern, name, self.lora_alpha)) / (
-            math.sqrt(rank) if self.use_rslora else rank
-        )
+        alpha = float(_by_pattern(self.alpha_pattern, self._pattern_name(name), self.lora_alpha))
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+    def _pattern_name(self, name: str) -> str:
+        """What patterns of ranks and alphas are compared with: of a stack PEFT takes the tensor's name."""
+        return f"{name}.weight" if self.targets_stack(name) else name
 
     def _is_in_layers(self, name: str) -> bool:
         wanted = self.layers_to_transform
@@ -160,7 +179,7 @@ def _is_number(value: Any) -> bool:
 def _check_names(field_name: str, value: Any) -> None:
     if value is None:
         return
-    if isinstance(value, str) and field_name != "modules_to_save":
+    if isinstance(value, str) and field_name not in ("modules_to_save", "target_parameters"):
         _check_pattern(field_name, value)
     elif isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
         raise AdapterError(f"{field_name}={value!r}", expected="a list of names")

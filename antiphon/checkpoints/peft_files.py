@@ -33,7 +33,8 @@ class AdapterFile:
     """What an adapter folder holds.
 
     Attributes:
-        config: of the adapter. low_rank: A (r, I) and B (O, r) by the documented name of a layer.
+        config: of the adapter. low_rank: A (r, I) and B (O, r) by the documented name of a layer; for a stack of K
+            layers' weights A (K r, I), layer by layer, and B (O, r K), in which the layers take turns.
         whole: tensors by the documented name of a module that was trained whole, and by their names in it.
     """
 
@@ -130,12 +131,15 @@ def _sorted(config: LoraConfig, weights: Weights, path: Path) -> AdapterFile:
 
 
 def _check_rank(config: LoraConfig, layer: str, down: Tensor, up: Tensor, path: Path) -> None:
-    rank = config.rank_of(layer)
-    if down.dim() != 2 or up.dim() != 2 or not down.shape[0] == up.shape[1] == rank:
-        raise AdapterError(
-            f"{path}: lora_A and lora_B of {layer} have the shapes {tuple(down.shape)} and {tuple(up.shape)}",
-            expected=f"(r, inputs) and (outputs, r) with the rank r={rank} that {ADAPTER_CONFIG_NAME} says",
-        )
+    rank, many = config.rank_of(layer), config.targets_stack(layer)
+    if down.dim() == up.dim() == 2 and down.shape[0] == up.shape[1]:
+        if down.shape[0] == rank or (many and down.shape[0] and down.shape[0] % rank == 0):
+            return
+    raise AdapterError(
+        f"{path}: lora_A and lora_B of {layer} have the shapes {tuple(down.shape)} and {tuple(up.shape)}",
+        expected=f"(r, inputs) and (outputs, r) with the rank r={rank} that {ADAPTER_CONFIG_NAME} says"
+        + (", times the layers of the stack" if many else ""),
+    )
 
 
 def _finite(weights: Weights, name: str, path: Path) -> Tensor:

@@ -16,6 +16,7 @@ from antiphon.checkpoints.lora_config import LoraConfig
 from antiphon.checkpoints.peft_files import AdapterFile, read_adapter, write_adapter
 from antiphon.errors import AdapterError
 from antiphon.models.adapter_places import Places, chosen, documented_modules, fitting
+from antiphon.models.adapter_stacks import Stacks
 from antiphon.nn.lora import add_branch, branch, branches_of, merge_branches, remove_branch, use_branches
 from antiphon.nn.put_aside import put_back
 from antiphon.nn.quantized_linear import QuantizedLinear
@@ -69,7 +70,7 @@ class Adapters(nn.Module):
         config = LoraConfig.of(adapter_config)
         places = chosen(self, config)
         base = config.base_model_name_or_path or getattr(getattr(self, "config", None), "name_or_path", None) or None
-        config = replace(config, base_model_name_or_path=base, modules_to_save=sorted(places.modules) or None)
+        config = replace(config, base_model_name_or_path=base, modules_to_save=places.saved)
         self._attach(places, config, adapter_name)
         with torch.no_grad():
             for layer in places.layers.values():
@@ -102,7 +103,7 @@ class Adapters(nn.Module):
             CheckpointError: there is no such adapter, or its files are damaged or unsafe.
         """
         self._check_new(adapter_name)
-        adapter = read_adapter(
+        stored = read_adapter(
             peft_model_id,
             revision=revision,
             token=token,
@@ -111,15 +112,17 @@ class Adapters(nn.Module):
             subfolder=subfolder,
             force_download=force_download,
         )
-        places = fitting(self, adapter)
-        self._attach(places, replace(adapter.config, modules_to_save=sorted(places.modules) or None), adapter_name)
+        stacks = Stacks.of(self)
+        adapter = stacks.apart(stored)
+        places = fitting(self, adapter, stacks)
+        self._attach(places, replace(adapter.config, modules_to_save=places.saved), adapter_name)
         with torch.no_grad():
             for name, layer in places.layers.items():
-                for own, stored in zip(branch(layer, adapter_name), adapter.low_rank[name], strict=True):
-                    own.copy_(stored)
+                for own, given in zip(branch(layer, adapter_name), adapter.low_rank[name], strict=True):
+                    own.copy_(given)
             for name, module in places.modules.items():
-                for key, stored in adapter.whole[name].items():
-                    getattr(stand_in_of(module, adapter_name), key).copy_(stored)
+                for key, given in adapter.whole[name].items():
+                    getattr(stand_in_of(module, adapter_name), key).copy_(given)
         if is_trainable:
             self._choice.learning.add(adapter_name)
         self.set_adapter(adapter_name)
@@ -276,7 +279,7 @@ class Adapters(nn.Module):
             elif name in getattr(module, "modules_to_save", ()):
                 own = stand_in_of(module, name).named_parameters(recurse=False)
                 whole[path] = {key: parameter.detach() for key, parameter in own}
-        return AdapterFile(self.peft_config[name], low_rank, whole)
+        return Stacks.of(self).together(AdapterFile(self.peft_config[name], low_rank, whole))
 
     def _attach(self, places: Places, config: LoraConfig, name: str) -> None:
         taken = [p for p, m in places.layers.items() if name in branches_of(m).scaling or hasattr(m, "modules_to_save")]
@@ -292,11 +295,12 @@ class Adapters(nn.Module):
             self._choice.frozen = [p for p in self.parameters() if p.requires_grad]
             self.requires_grad_(False)
         for path, layer in places.layers.items():
+            stack = places.stacks.stack_of(path)
             add_branch(
                 layer,
                 name,
-                rank=config.rank_of(path),
-                scaling=config.scaling_of(path),
+                rank=config.rank_of(stack),
+                scaling=config.scaling_of(stack),
                 dropout=config.lora_dropout,
             )
         for module in places.modules.values():

@@ -49,7 +49,7 @@ def places(model: nn.Module) -> dict[str, Place]:
     found: dict[str, dict[int | None, Tensor]] = {}
     for path, tensor in _own_tensors(model):
         if not any(table.repeats(_inner(path, owner) or "") for owner, table in tables.items()):
-            name, number = _in_its_stack(documented_name(path, tables), tables)
+            name, number = in_its_stack(documented_name(path, tables), tables)
             found.setdefault(name, {})[number] = tensor
     return {
         name: Place([parts[number] for number in sorted(parts, key=lambda n: n or 0)], None not in parts)
@@ -57,18 +57,19 @@ def places(model: nn.Module) -> dict[str, Place]:
     }
 
 
-def _inner(path: str, owner: str) -> str | None:
-    prefix = f"{owner}." if owner else ""
-    return path[len(prefix) :] if path.startswith(prefix) else None
-
-
-def _in_its_stack(name: str, tables: Mapping[str, KeyTable]) -> tuple[str, int | None]:
+def in_its_stack(name: str, tables: Mapping[str, KeyTable]) -> tuple[str, int | None]:
+    """The documented name of the stack that a tensor is a piece of, and its place there; else its own and ``None``."""
     for owner, table in tables.items():
         inner = _inner(name, owner)
         piece = None if inner is None else table.piece(inner)
         if piece is not None:
             return f"{owner}.{piece[0]}" if owner else piece[0], piece[1]
     return name, None
+
+
+def _inner(path: str, owner: str) -> str | None:
+    prefix = f"{owner}." if owner else ""
+    return path[len(prefix) :] if path.startswith(prefix) else None
 
 
 def _own_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -41,7 +41,7 @@ class AdapterSummary:
         return cls(
             name=os.fspath(name),
             base=adapter.config.base_model_name_or_path,
-            ranks=sorted({down.shape[0] for down, _ in adapter.low_rank.values()}),
+            ranks=sorted({adapter.config.rank_of(layer) for layer in adapter.low_rank}),
             alpha=adapter.config.lora_alpha,
             use_rslora=adapter.config.use_rslora,
             layers=len(adapter.low_rank),

@@ -19,6 +19,7 @@ from antiphon.models.encodec import EncodecModel
 from antiphon.models.mimi import MimiModel
 from antiphon.models.moshi import MoshiConfig, MoshiForConditionalGeneration
 from antiphon.models.t5 import T5EncoderModel
+from antiphon.training.adapter import usual_places
 from antiphon.training.codec import CodecObjective
 from antiphon.training.coded_folder import CodedFolder
 from antiphon.training.coded_format import is_coded
@@ -29,7 +30,7 @@ from antiphon.training.curves import draw_curves
 from antiphon.training.discriminator import AdversarySettings
 from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import Inspected, inspect
-from antiphon.training.job_file import LORA_TARGETS, JobFile
+from antiphon.training.job_file import JobFile
 from antiphon.training.language import MusicObjective
 from antiphon.training.loop import Progress, Trainer
 from antiphon.training.manifest import Manifest
@@ -277,14 +278,10 @@ class Job:
         lora = self.file.lora
         if lora is None:
             return
-        model.add_adapter(
-            {
-                "r": lora.rank,
-                "lora_alpha": lora.alpha,
-                "lora_dropout": lora.dropout,
-                "target_modules": list(lora.targets or LORA_TARGETS[self.file.objective]),
-            }
-        )
+        where = {"target_modules": lora.targets, "target_parameters": lora.stacks}
+        told = {key: list(names) for key, names in where.items() if names}
+        rank = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
+        model.add_adapter({**rank, **(told or usual_places(model))})
 
     def _inspected(
         self, *, channels: int | None, kind: Callable[[Inspected], Inspected] = lambda found: found

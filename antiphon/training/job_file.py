@@ -14,10 +14,6 @@ from antiphon.errors import ConfigError, unknown_argument
 from antiphon.training.settings import CodecLossWeights, RunSettings, SpeechLossWeights
 
 OBJECTIVES = ("codec", "music", "speech")
-LORA_TARGETS = {
-    "music": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
-    "speech": ("linear", "fc1", "fc2"),  # the layers of attention have that name in Moshi
-}
 _FILE_BYTES = 1_000_000
 
 Section = TypeVar("Section")
@@ -92,12 +88,15 @@ class LoraSection:
     Attributes:
         rank, alpha: the adapters add ``alpha / rank`` times a product of that rank. dropout: of their inputs.
         targets: names of the layers that get one; unless told those of attention and feed-forward parts.
+        stacks: names of tensors that are a stack of layers' weights, all of which get one; unless told, and where no
+            targets are, those of attention and feed-forward parts.
     """
 
     rank: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
     targets: tuple[str, ...] | None = None
+    stacks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+from safetensors.torch import load_file
 
 import antiphon
 from antiphon.audio import files
@@ -162,7 +163,15 @@ def test_an_adapter_alone_is_trained_and_saved(data: Path, checkpoint: Path) -> 
         model.load_adapter(best)
         after = model.generate(max_new_tokens=4, return_audio_waveforms=False, return_audio_codes=True)
     assert before.sequences.shape == after.sequences.shape
-    assert model.peft_config
+    trained = {n.split(".")[0]: t for n, t in model.get_adapter_state_dict().items() if "lora_B" in n and t.any()}
+    assert trained.keys() == {"decoder", "depth_decoder"}
+
+
+def test_an_adapter_goes_where_the_file_says(data: Path, checkpoint: Path) -> None:
+    stack = "depth_decoder.lm_heads.weight"
+    best = job(data.parent, checkpoint, f"[lora]\nrank = 2\nstacks = ['{stack}']").run()
+    names = set(load_file(best / "adapter_model.safetensors"))
+    assert names == {f"base_model.model.depth_decoder.lm_heads.lora_{side}.weight" for side in "AB"}
 
 
 def test_settings_that_cannot_be_are_refused(data: Path, checkpoint: Path) -> None:
