@@ -271,7 +271,8 @@ class MoshiForConditionalGeneration(PreTrainedModel, GenerationMixin):
             return_audio_waveforms, return_audio_codes: what to return beside the text.
             concat_unconditional_inputs: put a column of initial tokens in front; not with ``inputs_embeds``.
             kwargs: fields of the generation configuration, and ``generation_config``; ``attention_mask`` (B, L),
-                ``past_key_values``, ``logits_processor``, ``stopping_criteria`` and ``streamer`` over the text;
+                ``past_key_values``, a cache that may hold the first columns of this very prompt; ``logits_processor``,
+                ``stopping_criteria`` and ``streamer`` over the text;
                 ``on_column``, called with each new column (B, 1 + 2 K). With ``depth_`` or ``depth_decoder_`` in front
                 they go to the depth decoder's ``generate``; by default it is greedy, or as the checkpoint says.
                 ``seed``: an int s gives the items seeds s, s + 1, ..., a list one each.

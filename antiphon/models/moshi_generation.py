@@ -18,7 +18,14 @@ from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import is_sampling
 from antiphon.models.moshi_prompts import Said, SpokenPrompt, aligned, delayed, spoken_prompt
 from antiphon.models.musicgen_generation import Callers, expanded
-from antiphon.models.text_generation import items_of_each, kept_states, refuse_foreign, rows_of_each, text_plan
+from antiphon.models.text_generation import (
+    held_columns,
+    items_of_each,
+    kept_states,
+    refuse_foreign,
+    rows_of_each,
+    text_plan,
+)
 from antiphon.nn.kv_cache import KVCache
 from antiphon.outputs import (
     GenerateBeamDecoderOnlyOutput,
@@ -37,6 +44,7 @@ class SpokenSteps:
     Args:
         model: the whole of Moshi. mask: (B, L0), 0 where a column of the prompt is not to be seen.
         embedded: (B, L0, D), in place of what the first columns are embedded to.
+        held: columns of the prompt that the caller's cache holds.
     """
 
     def __init__(
@@ -48,14 +56,17 @@ class SpokenSteps:
         cache: Any,
         use_cache: bool,
         states: tuple[bool, bool],
+        held: int = 0,
     ) -> None:
-        self.model, self.mask, self.embedded = model, mask, embedded
+        self.model, self.mask, self.embedded, self._held = model, mask, embedded, held
         self.cache, self.use_cache = cache, use_cache
         self._states = {"output_hidden_states": True} if states[0] else {}
         self._states |= {"output_attentions": True} if states[1] else {}
 
     def __call__(self, columns: Tensor, first: int) -> StepOutput:
-        """One call over ``columns`` (B, 1 + 2 K, T) from ``first`` on."""
+        """One call over ``columns`` (B, 1 + 2 K, T) from ``first`` on, or over those that a caller's cache has not."""
+        if first == 0:
+            columns, first = columns[..., self._held :], self._held
         last = first + columns.shape[-1]
         mask = functional.pad(self.mask, (0, max(0, last - self.mask.shape[1])), value=1)[:, :last]
         output = self.model.decoder(
@@ -159,17 +170,19 @@ def generate(
         model, said, asked.given.get("attention_mask"), asked.config, initial=initial, goes_on=goes_on
     )
     plan, seeds = _plan(model, asked, prompt)
-    times = rows_of_each(asked.config)
+    times, given = rows_of_each(asked.config), asked.given.get("past_key_values")
+    held = held_columns(given, prompt.columns, use_cache=plan.use_cache)
     steps = SpokenSteps(
         model,
         mask=prompt.mask.repeat_interleave(times, dim=0),
         embedded=expanded(prompt.embedded, times),
-        cache=_cache(asked, plan),
+        cache=_cache(asked.config, plan) if given is None else given,
         use_cache=plan.use_cache,
         states=(
             plan.keep_states and bool(asked.config.output_hidden_states),
             plan.keep_states and bool(asked.config.output_attentions),
         ),
+        held=held,
     )
     generation = Generation(steps, plan)
     for column in generation.steps():
@@ -215,15 +228,8 @@ def _plan(model: Any, asked: Asked, prompt: SpokenPrompt) -> tuple[Plan, list[in
     return replace(plan, columns=columns, sampler=sampler, beams=beams), seeds
 
 
-def _cache(asked: Asked, plan: Plan) -> Any:
-    cache = asked.given.get("past_key_values")
-    if cache is None and plan.use_cache:
-        return KVCache(plan.columns.shape[-1], dtype=asked.config.cache_dtype)
-    if cache is not None and cache.get_seq_length():
-        raise ParamError(
-            f"past_key_values with {cache.get_seq_length()} columns", expected="an empty cache", fix="Pass a new one"
-        )
-    return cache
+def _cache(config: GenerationConfig, plan: Plan) -> KVCache | None:
+    return KVCache(plan.columns.shape[-1], dtype=config.cache_dtype) if plan.use_cache else None
 
 
 def _of_depth(kwargs: dict[str, Any]) -> dict[str, Any]:

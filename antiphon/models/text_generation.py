@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.errors import ParamError
+from antiphon.errors import ParamError, ParamTypeError
 from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
 from antiphon.generation.delays import UNDECIDED, DelayPattern
@@ -73,14 +73,14 @@ class TextSteps:
     ) -> None:
         self.model, self.prompt, self.use_cache = model, prompt, use_cache
         self.cache = KVCache(capacity, dtype=cache_dtype) if cache is None and use_cache else cache
-        self._held = 0 if cache is None else cache.get_seq_length()
+        self._held = held_columns(cache, prompt.ids.shape[1], use_cache=use_cache)
         self._states = {"output_hidden_states": True} if states[0] else {}
         self._states |= {"output_attentions": True} if states[1] else {}
 
     def __call__(self, columns: Tensor, first: int) -> StepOutput:
         """One call over ``columns`` (B, 1, T) from ``first`` on, or over those that a caller's cache has not."""
         ids = columns[:, 0]
-        if first == 0 and self._held and self.use_cache:  # a cache of the caller's holds the beginning of the prompt
+        if first == 0 and self._held:  # a cache of the caller's holds the beginning of the prompt
             ids, first = ids[:, self._held :], self._held
         output = self.model(
             **self._inputs(ids, first),
@@ -116,6 +116,30 @@ class TextSteps:
     @staticmethod
     def _up_to(mask: Tensor, columns: int, *, value: int) -> Tensor:
         return functional.pad(mask, (0, max(0, columns - mask.shape[1])), value=value)[:, :columns]
+
+
+def held_columns(cache: Any, columns: int, *, use_cache: bool) -> int:
+    """How many of a prompt's columns a caller's cache holds: it is taken for the beginning of this very prompt.
+
+    Raises:
+        ParamError: it holds all of them or more, or is given to a call that uses none. ParamTypeError: it is no cache.
+    """
+    if cache is None:
+        return 0
+    if not isinstance(cache, KVCache):
+        raise ParamTypeError(
+            f"past_key_values of class {type(cache).__name__}", expected="a cache, such as DynamicCache()"
+        )
+    if not use_cache:
+        raise ParamError("past_key_values with use_cache=False", expected="one of them")
+    held = cache.get_seq_length()
+    if held and not held < columns:
+        raise ParamError(
+            f"past_key_values with {held} columns before a prompt of {columns}",
+            expected="a cache that holds the beginning of this prompt, and not all of it",
+            fix="Give the whole prompt again, with what is new at its end, or a new cache",
+        )
+    return held
 
 
 def generate_text(

@@ -42,6 +42,7 @@ def regrouped(session: Duplex, samples: Tensor, sizes: list[int]) -> list[Duplex
     return out
 
 
+@pytest.mark.row("R215")
 @pytest.mark.parametrize(
     "sizes", [[1_000_000], [0, 1, SMALL_FRAME - 1, SMALL_FRAME, SMALL_FRAME + 1], [2 * SMALL_FRAME + 5]]
 )

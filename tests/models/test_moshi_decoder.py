@@ -245,6 +245,10 @@ def test_a_cache_that_is_handed_in_goes_on() -> None:
     assert torch.equal(
         model.generate(ids, max_new_tokens=5, past_key_values=cache), model.generate(ids, max_new_tokens=5)
     )
+    with pytest.raises(ParamError, match="past_key_values with 10 columns before a prompt of 6"):
+        model.generate(ids, max_new_tokens=5, past_key_values=cache)
+    with pytest.raises(ParamTypeError, match="class list"):
+        model.generate(ids, max_new_tokens=5, past_key_values=[])
 
 
 def test_a_stop_string_ends_a_text() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 import antiphon
-from antiphon.errors import ParamError
+from antiphon.errors import ParamError, ParamTypeError
 from antiphon.outputs import GenerateDecoderOnlyOutput, MoshiConditionalGenerationGenerateOutput
 
 from .tiny_moshi import CODES, HOP, TEXTS, codes, distance, noise, ours, pair, spoken, text, theirs
@@ -126,7 +127,7 @@ def test_records_of_the_text_are_the_references() -> None:
     assert torch.equal(texts.sequences, out.sequences)
 
 
-@pytest.mark.row("R206")
+@pytest.mark.row("R206", "E5")
 def test_texts_that_end_early_keep_what_was_said() -> None:
     free = both(**spoken())[1]
     # an end in one row fills it up, and the other goes on, as in the reference
@@ -144,7 +145,7 @@ def test_texts_that_end_early_keep_what_was_said() -> None:
     assert out.audio_sequences.shape == (1, 1, (first - 1) * HOP)
 
 
-@pytest.mark.row("R206")
+@pytest.mark.row("R206", "E5")
 def test_a_pad_and_an_end_need_no_mask() -> None:
     _, model = pair(KIND)
     inputs = spoken()
@@ -340,11 +341,51 @@ def test_inputs_that_do_not_fit_are_refused(changes: dict[str, Any], message: st
         model.generate(**spoken(), max_new_token=2)
 
 
-def test_a_cache_that_is_handed_in_has_to_be_empty() -> None:
+def test_a_cache_that_is_handed_in_is_filled() -> None:
     _, model = pair(KIND)
     cache = antiphon.DynamicCache()
     out = model.generate(**spoken(), max_new_tokens=2, past_key_values=cache, return_audio_waveforms=False)
     assert torch.equal(out, model.generate(**spoken(), max_new_tokens=2, return_audio_waveforms=False))
     assert cache.get_seq_length() == 9
-    with pytest.raises(ParamError, match="past_key_values with 9 columns"):
+
+
+@pytest.mark.row("R196")
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_a_cache_that_holds_the_beginning_of_the_prompt_goes_on_as_in_the_reference(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    asked = {**spoken(1), "max_new_tokens": 5, "return_audio_waveforms": False, "return_audio_codes": True}
+    out = []
+    for library, model in zip((transformers, antiphon), pair(KIND), strict=True):
+        fed: list[Tensor] = []
+        call = model.decoder.forward
+
+        def watched(*args: Any, call: Any = call, fed: list[Tensor] = fed, **kwargs: Any) -> Any:
+            fed.append(kwargs["inputs_embeds"])
+            return call(*args, **kwargs)
+
+        monkeypatch.setattr(model.decoder, "forward", watched)
+        whole = model.generate(**asked)
+        cache = library.DynamicCache()
+        with torch.no_grad():
+            call(inputs_embeds=fed[0][:, :count], past_key_values=cache, use_cache=True)
+        fed.clear()
+        rest = model.generate(**asked, past_key_values=cache)
+        assert [len(e[0]) for e in fed] == [8 - count, 1, 1, 1, 1]
+        assert torch.equal(rest.sequences, whole.sequences)
+        assert torch.equal(rest.audio_codes, whole.audio_codes)
+        out.append(rest)
+    assert torch.equal(out[0].sequences, out[1].sequences)
+    assert torch.equal(out[0].audio_codes, out[1].audio_codes)
+
+
+def test_a_cache_that_does_not_fit_the_prompt_is_refused() -> None:
+    _, model = pair(KIND)
+    cache = antiphon.DynamicCache()
+    model.generate(**spoken(), max_new_tokens=2, past_key_values=cache, return_audio_waveforms=False)
+    with pytest.raises(ParamError, match="past_key_values with 9 columns before a prompt of 8"):
         model.generate(**spoken(), max_new_tokens=2, past_key_values=cache)
+    with pytest.raises(ParamError, match="use_cache=False"):
+        model.generate(**spoken(), max_new_tokens=2, past_key_values=antiphon.DynamicCache(), use_cache=False)
+    with pytest.raises(ParamTypeError, match="class list"):
+        model.generate(**spoken(), max_new_tokens=2, past_key_values=[])

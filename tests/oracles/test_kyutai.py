@@ -83,6 +83,7 @@ def test_columns_read_one_by_one_have_their_logits_while_rows_begin_anew_and_sta
         assert (torch.stack(scores, dim=1)[..., ::8] - wanted_codes)[live].abs().max() < TOLERANCE, step
 
 
+@pytest.mark.row("R215")
 @torch.no_grad()
 def test_greedy_tokens_beside_a_user_are_equal_over_220_steps(model: Any, kind: str) -> None:
     asked, talk = answers(kind, "language"), Talk(model, ROWS)
