@@ -111,9 +111,9 @@ def load(
         check_filled(model, left_out := {n for kind in info for n in kind})
         if plan is not None and stated is None:
             round_layers(model, plan, _reader(weights, stored), left_out=left_out)
-        may_map = _may_map(fetched, options)
-        views, mapped = _views(model, weights, stored, dtype, left_out) if may_map else ({}, set[str]())
-        materialise(model, dtype, views)
+        wide = _wide(model, weights, stored, dtype, is_asked=options.dtype not in (None, "auto"))
+        views, mapped = _views(model, weights, stored if _may_map(fetched, options) else {}, dtype, wide, left_out)
+        materialise(model, dtype, views, wide)
         _read(model, weights, stored, left_out, mapped)
     if plan is not None and (stated is None or not views):  # codes that are seen through their file stay there
         model.lay_out()
@@ -310,10 +310,14 @@ def _reader(weights: store.Weights, stored: Mapping[str, str]) -> Callable[[str]
 
 
 def _views(
-    model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], dtype: torch.dtype, left_out: set[str]
+    model: PreTrainedModel,
+    weights: store.Weights,
+    stored: Mapping[str, str],
+    dtype: torch.dtype,
+    wide: set[int],
+    left_out: set[str],
 ) -> tuple[dict[int, Tensor], set[str]]:
     """Mapped tensors for the model's places, by the identity of the place on ``meta``; and the names they have."""
-    wide = _kept_in_fp32(model) if dtype is torch.float16 else set()
 
     def kind(tensor: Tensor) -> torch.dtype:
         return torch.float32 if id(tensor) in wide else dtype if tensor.is_floating_point() else tensor.dtype
@@ -333,13 +337,11 @@ def _views(
     return views, names
 
 
-def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor] | None = None) -> None:
+def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor], wide: set[int]) -> None:
     """Gives a model built on ``meta`` its memory, uninitialised; layers over one input come to lie side by side.
 
-    Places for which there is a view take that.
+    Places for which there is a view take that; those in ``wide`` are float32. Both are known by their identity.
     """
-    wide = _kept_in_fp32(model) if dtype is torch.float16 else set()
-    views = views or {}
     for rounded in rounded_layers(model):
         rounded.dtype = dtype
     made = {
@@ -347,10 +349,12 @@ def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor
     }
     for group in stacks_of(model):
         layers = plain_layers(group)
-        if any(id(layer.weight) in made for layer in layers) or len({layer.in_features for layer in layers}) != 1:
+        kinds = {(layer.in_features, torch.float32 if id(layer.weight) in wide else dtype) for layer in layers}
+        if any(id(layer.weight) in made for layer in layers) or len(kinds) != 1:
             continue
+        (inputs, kind) = kinds.pop()
         rows = [layer.out_features for layer in layers]
-        storage = store.empty((sum(rows), layers[0].in_features), dtype)
+        storage = store.empty((sum(rows), inputs), kind)
         for layer, part in zip(layers, storage.split(rows), strict=True):
             made[id(layer.weight)] = nn.Parameter(part)
     for module in model.modules():
@@ -367,17 +371,27 @@ def materialise(model: nn.Module, dtype: torch.dtype, views: Mapping[int, Tensor
             if buffer is not None and buffer.is_meta:
                 is_scale = isinstance(module, QuantizedLinear) and name == "scales"
                 kind = dtype if buffer.is_floating_point() and not is_scale else buffer.dtype
+                kind = torch.float32 if id(buffer) in wide else kind
                 view = views.get(id(buffer))
                 module._buffers[name] = store.empty(tuple(buffer.shape), kind) if view is None else view
 
 
-def _kept_in_fp32(model: nn.Module) -> set[int]:
-    wide = set()
-    for part in model.modules():
-        if isinstance(part, PreTrainedModel):
+def _wide(
+    model: PreTrainedModel, weights: store.Weights, stored: Mapping[str, str], dtype: torch.dtype, *, is_asked: bool
+) -> set[int]:
+    """The places that are float32 in a model of this dtype, by their identity."""
+    wide: set[int] = set()
+    found = places(model)
+    for prefix, part in model.named_models():
+        if dtype is torch.float16:
             for name, parameter in part.named_parameters():
                 if any(f".{kept}." in f".{name}." for kept in part.keep_in_fp32):
                     wide.add(id(parameter))
+        if part.stays_in_fp32 and not is_asked:
+            own = {n: where for n, where in found.items() if n.startswith(prefix) and n in stored}
+            kinds = {weights.info(stored[n]).dtype for n in own}
+            if {kind for kind in kinds if kind.is_floating_point} != {dtype}:
+                wide |= {id(t) for where in own.values() for t in where.tensors if t.is_floating_point()}
     return wide
 
 

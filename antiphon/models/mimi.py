@@ -185,6 +185,7 @@ class MimiModel(PreTrainedModel):
     main_input_name = "input_values"
     key_table = _KEYS
     file_keys = _FILE_KEYS
+    stays_in_fp32 = True  # it is small, and rounding is heard in its sound and seen in its codes
     sections: ClassVar[dict[str, tuple[str, str]]] = {"moshi": ("audio_encoder_config", "audio_encoder.")}
 
     def __init__(self, config: MimiConfig) -> None:

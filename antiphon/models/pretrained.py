@@ -55,6 +55,8 @@ class PreTrainedModel(Adapters):
         relatives: ``{model_type: role}`` of checkpoints that the documents open by this class and that are another's.
         ignored_keys: patterns of names that files may hold and this model has no use for.
         keep_in_fp32: parts whose weights stay float32 in a float16 model.
+        stays_in_fp32: whether it stays float32 beside parts in half precision, unless the call asks for a dtype or
+            files have it in theirs.
 
     Raises:
         ConfigError: ``config`` is of another class.
@@ -71,6 +73,7 @@ class PreTrainedModel(Adapters):
     relatives: ClassVar[dict[str, str]] = {}
     ignored_keys: ClassVar[tuple[str, ...]] = ()
     keep_in_fp32: ClassVar[tuple[str, ...]] = ()
+    stays_in_fp32: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -49,7 +49,8 @@ def load(
     Args:
         name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``); unless told
             the small model that comes with the package (for melodies it has ``antiphon/musicgen-melody-mini``).
-        dtype: of the weights; as they are stored (``"auto"``) unless told, but float32 for half precision on a CPU.
+        dtype: of the weights; as they are stored (``"auto"``) unless told, but float32 for half precision on a CPU,
+            where a talker stays in bfloat16. Its codec is always in float32.
         device: ``"cpu"``, ``"cuda"``, ``"auto"``, ..; CUDA where there is one unless told.
         quantize: ``"int8"`` or ``"int4"`` for linear layers in so many bits; a checkpoint written so needs no word.
         adapters: LoRA adapters in PEFT's format, each a folder or a name on the Hub, or a pair of it and a scale; what
@@ -84,9 +85,9 @@ def load(
             expected="a musicgen, a musicgen_melody or a moshi checkpoint, the types with a short way so far",
             fix="Use antiphon.AutoModel for the others",
         )
-    if wanted is None and place.type == "cpu" and dtype_of(config.get("dtype", config.get("torch_dtype"))) in _HALF:
-        wanted = torch.float32  # CPUs are slow in half precision
     talks = kind in _TALKED_BY
+    if wanted is None and place.type == "cpu" and _is_slow(config, kind):
+        wanted = torch.float32
     kinds: Any = registry.model_class(kind, registry.TALK) if talks else AutoModelForTextToWaveform
     # a task object is there to be used: weights in memory of their own are laid out for the step, which reads them
     # 10 % faster than through the file
@@ -105,6 +106,12 @@ def load(
         return Talker(model, tokenizer, name=os.fspath(name_or_dir), origin=origin)
     processor = AutoProcessor.from_pretrained(name_or_dir, **parts, **access)
     return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)
+
+
+def _is_slow(config: dict[str, Any], kind: Any) -> bool:
+    """Whether a CPU is quicker in float32; steps of talkers have kernels of their own for bfloat16."""
+    stored = dtype_of(config.get("dtype", config.get("torch_dtype")))
+    return stored in ((torch.float16,) if kind in _TALKED_BY else _HALF)
 
 
 def _with_whole_codec(model: Any, name_or_dir: str | os.PathLike[str], access: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ import transformers
 import antiphon
 from antiphon.nn.quantized_linear import QuantizedLinear
 
-from .tiny_moshi import distance, fields, noise, pair, spoken, text, theirs
+from .tiny_moshi import distance, fields, noise, ours, pair, spoken, text, theirs
 
 KIND = "MoshiForConditionalGeneration"
 
@@ -126,7 +126,10 @@ def test_adapters_reach_both_decoders() -> None:
     model = antiphon.MoshiForConditionalGeneration(antiphon.MoshiConfig(**fields())).eval()
     with torch.no_grad():
         before = model(**spoken(), audio_labels=spoken()["moshi_audio_codes"])
-    model.add_adapter(antiphon.LoraConfig(r=2, target_modules=r".*decoder.*(q_proj\.linear|fc2|q_proj\.linear\.2)"))
+    stacks = ["depth_decoder.layers.0.self_attn.q_proj.linear.weight"]
+    model.add_adapter(
+        antiphon.LoraConfig(r=2, target_modules=r"decoder.*(q_proj\.linear|fc2)", target_parameters=stacks)
+    )
     named = {name for name, p in model.named_parameters() if p.requires_grad and "lora_A" in name}
     assert any("depth_decoder.depth.steps.2.layers.0.attention.query" in name for name in named)
     assert any("decoder.model.text.stack.layers.0.attention.query" in name for name in named)
@@ -178,3 +181,24 @@ def test_sound_for_a_device_is_prepared_as_documented(with_tokenizer: Path) -> N
     heard = heard.to(device=device, dtype=torch.bfloat16)
     assert heard.input_values.shape == (1, 1, 2000)
     assert heard.input_values.dtype is torch.bfloat16
+
+
+def test_the_codec_stays_in_float32_beside_half_precision_unless_a_dtype_is_asked_for(tmp_path: Path) -> None:
+    folder, whole = tmp_path / "mixed", ours(theirs(KIND))
+    float32 = {name: tensor.clone() for name, tensor in whole.audio_encoder.state_dict().items()}
+    whole.to(torch.bfloat16)
+    whole.audio_encoder = antiphon.MimiModel(whole.config.audio_encoder_config)
+    whole.audio_encoder.load_state_dict(float32)
+    whole.save_pretrained(folder)
+    for dtype, copy in ((None, True), ("auto", True), (None, False)):
+        model = antiphon.MoshiForConditionalGeneration.from_pretrained(folder, dtype=dtype, copy=copy)
+        assert model.dtype is model.depth_decoder.dtype is torch.bfloat16
+        assert all(torch.equal(tensor, float32[name]) for name, tensor in model.audio_encoder.state_dict().items())
+    assert model.generate(max_new_tokens=4).audio_sequences.dtype is torch.float32
+    model.save_pretrained(tmp_path / "again")
+    again = antiphon.MoshiForConditionalGeneration.from_pretrained(tmp_path / "again")
+    assert again.audio_encoder.dtype is torch.float32
+    asked = antiphon.MoshiForConditionalGeneration.from_pretrained(folder, dtype="bfloat16")
+    assert {tensor.dtype for tensor in asked.parameters()} == {torch.bfloat16}
+    codec = antiphon.MimiModel.from_pretrained(folder)
+    assert all(torch.equal(tensor, float32[name]) for name, tensor in codec.state_dict().items())
