@@ -132,14 +132,13 @@ def _sorted(config: LoraConfig, weights: Weights, path: Path) -> AdapterFile:
 
 def _check_rank(config: LoraConfig, layer: str, down: Tensor, up: Tensor, path: Path) -> None:
     rank, many = config.rank_of(layer), config.targets_stack(layer)
-    if down.dim() == up.dim() == 2 and down.shape[0] == up.shape[1]:
-        if down.shape[0] == rank or (many and down.shape[0] and down.shape[0] % rank == 0):
-            return
-    raise AdapterError(
-        f"{path}: lora_A and lora_B of {layer} have the shapes {tuple(down.shape)} and {tuple(up.shape)}",
-        expected=f"(r, inputs) and (outputs, r) with the rank r={rank} that {ADAPTER_CONFIG_NAME} says"
-        + (", times the layers of the stack" if many else ""),
-    )
+    fits = down.dim() == up.dim() == 2 and 0 < down.shape[0] == up.shape[1]
+    if not fits or (down.shape[0] % rank if many else down.shape[0] != rank):
+        raise AdapterError(
+            f"{path}: lora_A and lora_B of {layer} have the shapes {tuple(down.shape)} and {tuple(up.shape)}",
+            expected=f"(r, inputs) and (outputs, r) with the rank r={rank} that {ADAPTER_CONFIG_NAME} says"
+            + (", times the layers of the stack" if many else ""),
+        )
 
 
 def _finite(weights: Weights, name: str, path: Path) -> Tensor:

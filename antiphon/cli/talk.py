@@ -24,8 +24,9 @@ class Conversation:
     """What was asked for.
 
     Attributes:
-        model, dtype, device, quantize: as ``load`` takes them. settings: of ``Talker.session``, by its names.
-        said: the user's recording. seconds, seed: as for ``Talker.reply``.
+        model, dtype, device, quantize: as ``load`` takes them. adapters: ``FOLDER`` or ``FOLDER:SCALE`` each.
+        settings: of ``Talker.session``, by its names. said: the user's recording.
+        seconds, seed: as for ``Talker.reply``.
         opening, voice, silent: what the talker says first, in whose voice, and whether it is silent meanwhile.
         output, transcript: where to. force, mono, picture, as_json, progress: as the options.
     """
@@ -34,6 +35,7 @@ class Conversation:
     dtype: str | None
     device: str | None
     quantize: str | None
+    adapters: tuple[str, ...]
     settings: dict[str, Any]
     said: str | None
     seconds: float | None
@@ -59,12 +61,14 @@ class Conversation:
         from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
         from antiphon.errors import ConfigError
         from antiphon.models import registry
+        from antiphon.tasks.adapters import ScaledAdapter
         from antiphon.tasks.load import load
 
         kind = CheckpointFolder(hub.described(self.model)).values().get("model_type")
         if kind not in registry.model_types(registry.TALK):
             raise ConfigError(f"{self.model!r} holds a model of type {kind!r}", expected="a moshi checkpoint")
-        return load(self.model, dtype=self.dtype, device=self.device, quantize=self.quantize)
+        adapters = [ScaledAdapter.parsed(adapter) for adapter in self.adapters]
+        return load(self.model, dtype=self.dtype, device=self.device, quantize=self.quantize, adapters=adapters)
 
     def asked(self, talker: Any) -> dict[str, Any]:
         """What both ``session`` and ``reply`` are asked for."""
@@ -106,6 +110,10 @@ def talk(
     audio_top_k: Annotated[int | None, typer.Option(help="Choose sound among the k likeliest; 0 is off.")] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: fewer words that were said.")] = None,
     repetition_context: Annotated[int | None, typer.Option(help="Words that the penalty looks back.")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER[:SCALE]", help="A LoRA adapter on the model; several times for several."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best unless told.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16; as stored unless told.")] = None,
     quantize: Annotated[
@@ -138,6 +146,7 @@ def talk(
         dtype=dtype,
         device=device,
         quantize=quantize,
+        adapters=tuple(adapter or ()),
         settings={name: value for name, value in settings.items() if value is not None},
         said=said,
         seconds=seconds,

@@ -57,7 +57,7 @@ class Talker:
 
     Attributes:
         sampling_rate: of all sound, in Hz. frame_samples: what is heard at once. settings: how it chooses unless told,
-            as the checkpoint has it.
+            as the checkpoint has it. adapters: name, scale and checksum of each that the model was given by ``load``.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, origin: Mapping[str, Any] | None = None) -> None:
@@ -65,6 +65,7 @@ class Talker:
         self.tokenizer = tokenizer
         self.name = name
         self._origin = dict(origin or {})
+        self.adapters: list[dict[str, Any]] = list(self._origin.get("adapters", ()))
         self.sampling_rate: int = model.config.sampling_rate
         self.frame_samples: int = model.audio_encoder.codec.frame_samples
         self.settings = _settings_of(model.generation_config)
@@ -141,7 +142,7 @@ class Talker:
         Raises:
             ParamError: neither of them, or less than a frame. AudioError: a sound that cannot be read.
         """
-        ids: list[int] = list(self.tokenizer(text)["input_ids"]) if text else []
+        ids: list[int] = list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
         codes = None
         if sound is not None:
             samples = self._heard(sound, sampling_rate, argument="sound")

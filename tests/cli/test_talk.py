@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+import antiphon
 from antiphon.audio.clip import Audio
 from antiphon.cli import app
 from antiphon.tasks.talker import Talker
@@ -68,6 +69,21 @@ def test_settings_openings_and_outputs_are_as_asked(
     np.testing.assert_allclose(written.samples, reply.audio.samples, atol=1e-4)
     assert written.parameters is not None
     assert (written.parameters["audio_top_k"], written.parameters["text_temperature"]) == (5, 0.0)
+
+
+def test_adapters_are_put_on_and_told_of(question: Path, talker: Talker, tmp_path: Path) -> None:
+    model = antiphon.MoshiForConditionalGeneration.from_pretrained(talker.name)
+    model.add_adapter({"r": 2, "target_parameters": ["depth_decoder.lm_heads.weight"], "init_lora_weights": False})
+    model.save_adapter(tmp_path / "adapter")
+    asked = ["talk", "--in", str(question), "--seed", "3", "--mono"]
+    assert app.run([*asked, "-o", "with.wav", "--adapter", "adapter:0.5"]) == 0
+    assert app.run([*asked, "-o", "without.wav"]) == 0
+    written, plain = Audio.load("with.wav"), Audio.load("without.wav")
+    assert written.parameters is not None
+    assert [(one["name"], one["scale"]) for one in written.parameters["adapters"]] == [("adapter", 0.5)]
+    assert not np.array_equal(written.samples, plain.samples)
+    assert app.run([*asked, "-o", "none.wav", "--adapter", "nowhere"]) == app.FAILED
+    assert not Path("none.wav").exists()
 
 
 def test_existing_files_are_kept_and_a_drawn_seed_is_told(question: Path, capsys: pytest.CaptureFixture[str]) -> None:

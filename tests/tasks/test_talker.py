@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,36 @@ def test_a_rounded_talker_keeps_its_codec_in_float32(talking_checkpoint: Path, t
     theirs, ours = half.model.audio_encoder.state_dict(), talker.model.audio_encoder.state_dict()
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
     assert half.reply(speech(0.3), seed=1).audio.parameters["dtype"] == "bfloat16"
+
+
+def test_a_talker_in_half_precision_stays_so_on_a_cpu_where_it_has_kernels(
+    talking_checkpoint: Path, tmp_path: Path
+) -> None:
+    for stored, there in ((torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32)):
+        folder = tmp_path / str(stored)
+        shutil.copytree(talking_checkpoint, folder)
+        antiphon.MoshiForConditionalGeneration.from_pretrained(talking_checkpoint, dtype=stored).save_pretrained(folder)
+        loaded = antiphon.load(folder, device="cpu")
+        assert loaded.model.decoder.dtype is there
+        assert loaded.model.audio_encoder.dtype is torch.float32
+
+
+def test_adapters_change_what_is_said_and_are_told_of(talking_checkpoint: Path, talker: Talker, tmp_path: Path) -> None:
+    adapted = antiphon.load(talking_checkpoint, device="cpu", adapters=[(adapter(talking_checkpoint, tmp_path), 0.5)])
+    (told,) = adapted.adapters
+    assert (told["name"], told["scale"]) == (str(tmp_path / "adapter"), 0.5)
+    replies = [one.reply(speech(0.5), seed=5) for one in (adapted, talker)]
+    assert not np.array_equal(*(reply.audio.samples for reply in replies))
+    assert replies[0].audio.parameters["adapters"] == [told]
+    assert talker.adapters == []
+
+
+def adapter(checkpoint: Path, folder: Path) -> Path:
+    """An adapter of the depth decoder's heads that is felt."""
+    model = antiphon.MoshiForConditionalGeneration.from_pretrained(checkpoint)
+    model.add_adapter({"r": 2, "target_parameters": ["depth_decoder.lm_heads.weight"], "init_lora_weights": False})
+    model.save_adapter(folder / "adapter")
+    return folder / "adapter"
 
 
 def test_a_talker_takes_no_parts_from_elsewhere(talking_checkpoint: Path) -> None:
