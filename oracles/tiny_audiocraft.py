@@ -29,6 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 GOLDENS = Path(__file__).parent / "goldens"
 CODES = 64  # of a codebook
+EVERY_CODE = 8  # logits are kept of so many
 WIDTH = 32
 TEXT_WIDTH = 24  # of the text encoder's states
 TEXT_PLACES = 7

@@ -37,9 +37,9 @@ def test_the_sound_of_codes_is_that_of_audiocraft(compared: Any) -> None:
     pad_mode, codec = compared
     with torch.no_grad():
         sound = codec.decode(GOLDEN["codes"][None], [None]).audio_values
-    assert (sound - GOLDEN[f"{pad_mode}.decoded"]).abs().max() < 1e-5
+    assert (sound[..., ::20] - GOLDEN[f"{pad_mode}.decoded"]).abs().max() < 1e-5
 
 
 def test_the_ways_of_padding_differ_where_a_sound_begins_and_ends() -> None:
     reflected, zeros = GOLDEN["reflect.decoded"], GOLDEN["constant.decoded"]
-    assert (reflected - zeros)[..., :640].abs().max() > 1e-3
+    assert (reflected - zeros)[..., :32].abs().max() > 1e-3
