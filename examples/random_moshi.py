@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from antiphon import MoshiConfig, MoshiForConditionalGeneration, PreTrainedTokenizer
+from antiphon import EncodecFeatureExtractor, MoshiConfig, MoshiForConditionalGeneration, PreTrainedTokenizer
 
 _WORDS = """a and the of in on for to you i we it is are was not what how who where yes no well hello good day morning
 evening thank please know think like want go come see hear say speak listen time music song sea rain wind night city"""
@@ -32,6 +32,7 @@ def make(folder: str | os.PathLike[str], *, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         model = MoshiForConditionalGeneration(_config(len(tokenizer))).eval()
         _shape_decoders(model)
+        model.decoder.lm_head.weight[_bytes(tokenizer)] = 0  # which is never among the likeliest
         _shape_codec(model)
     start = model.config.vocab_size
     model.generation_config.update(
@@ -44,6 +45,7 @@ def make(folder: str | os.PathLike[str], *, seed: int = 0) -> Path:
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    EncodecFeatureExtractor(feature_size=1, sampling_rate=model.config.sampling_rate).save_pretrained(folder)
     (Path(folder) / "README.md").write_text("---\nlicense: apache-2.0\n---\nRandom weights: babble, not speech.\n")
     return Path(folder)
 
@@ -62,6 +64,11 @@ def _tokenizer() -> PreTrainedTokenizer:
     backend.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in (_UNKNOWN, *_SPECIAL)])
     named = dict(zip(("bos_token", "eos_token", "pad_token"), _SPECIAL, strict=True))
     return PreTrainedTokenizer(tokenizer_object=backend, unk_token=_UNKNOWN, **named)
+
+
+def _bytes(tokenizer: PreTrainedTokenizer) -> list[int]:
+    """The tokens of single bytes, of which chance makes no characters."""
+    return [tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in range(256)]
 
 
 def _config(vocabulary: int) -> MoshiConfig:

@@ -12,7 +12,8 @@ from antiphon.errors import missing_extra
 
 TEAL, LIGHT, ORANGE, INK, GRID = "#1f6f78", "#8cc4c4", "#c8602b", "#22303a", "#dfe5e8"
 _DPI = 110
-_TITLE_CHARACTERS = 110
+_TITLE_CHARACTERS = 1000  # more than any picture has room for
+_TITLE_SHARE = 0.96  # of the width, at most
 
 
 def check_can_draw() -> None:
@@ -40,22 +41,29 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def write(figure: Any, path: str | os.PathLike[str], *, title: str) -> Path:
-    """Writes a figure as PNG with a line above it, unless that is empty; whole or not at all.
+    """Writes a figure as PNG with a line above it, unless that is empty, cut to its width; whole or not at all.
 
     Raises:
         AudioError: the file cannot be written.
     """
-    heading = " ".join(title.split())
-    if len(heading) > _TITLE_CHARACTERS:
-        heading = heading[: _TITLE_CHARACTERS - 1] + "…"
-    if heading:
-        figure.suptitle(heading, fontsize=13, color=INK, parse_math=False)
+    heading = " ".join(title.split())[:_TITLE_CHARACTERS]
     with warnings.catch_warnings():
         # a prompt may hold characters the font lacks: they show as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        if heading:
+            _put_above(figure, heading)
         with destination(Path(path)) as file:
             figure.savefig(file, format="png")
     return Path(path)
+
+
+def _put_above(figure: Any, heading: str) -> None:
+    """A heading that is as long as there is room for."""
+    line = figure.suptitle(heading, fontsize=13, color=INK, parse_math=False)
+    room = _TITLE_SHARE * figure.bbox.width
+    while (width := line.get_window_extent(figure.canvas.get_renderer()).width) > room and heading:
+        heading = heading[: min(len(heading) - 1, int(len(heading) * room / width))]
+        line.set_text(heading.rstrip() + "…")
 
 
 def round_ticks(bins: int) -> Any:

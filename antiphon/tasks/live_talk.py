@@ -79,6 +79,7 @@ def converse(
         recorder.write(np.stack([np.zeros_like(before), before]))
     for moment in session.flush():
         transcript.pieces += moment.pieces
+    transcript.events.sort(key=lambda event: event.time_s)  # the reply is a frame behind its user
     return transcript
 
 

@@ -73,6 +73,8 @@ class Recipe:
         if not isinstance(software, str) or not software.startswith("antiphon"):
             by = f"says it was made by {software!r}" if software else "has no tags that say how it was made"
             raise AudioError(f"{source} {by}", expected="a file that Antiphon wrote, with its tags")
+        if "text_temperature" in record:
+            raise AudioError(f"{source} is a conversation", fix=f"antiphon talk has it again with --seed {audio.seed}")
         if unknown := sorted(set(record) - {*_SETTINGS, *_ORIGIN}):
             raise AudioError(
                 f"{source} was made by {software} with {', '.join(unknown)}, which {_software()} does not know",

@@ -46,6 +46,17 @@ def test_every_sound_gives_a_picture(tmp_path: Path, samples: np.ndarray, title:
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and [each.name for each in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("title", ["W" * 300, "i" * 300, "\ufffd\x1c" * 60, "a short one"])
+def test_a_heading_ends_within_the_picture(tmp_path: Path, title: str) -> None:
+    from matplotlib.image import imread
+
+    pixels = imread(draw(Audio(np.zeros(100), 8000), tmp_path / "a.png", title=title))[:24, :, :3]
+    assert (pixels[:, :8] == 1).all() and (pixels[:, -8:] == 1).all()
+    written = np.flatnonzero((pixels < 1).any(axis=(0, 2)))
+    share = (written[-1] - written[0]) / pixels.shape[1]
+    assert share > 0.9 if len(title) > 100 else 0 < share < 0.2
+
+
 def test_the_global_state_of_matplotlib_is_left_alone(tmp_path: Path) -> None:
     draw(Audio(np.zeros(100), 8000), tmp_path / "a.png")
     pyplot = sys.modules.get("matplotlib.pyplot")
