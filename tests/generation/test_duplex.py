@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from antiphon.codecs.frame_buffer import FrameBuffer
+from antiphon.codecs.mimi import MimiCodec
 from antiphon.errors import NumericError, ParamError, SessionError
 from antiphon.generation.duplex import Duplex, DuplexFrame
 from antiphon.generation.duplex_settings import Opening
@@ -117,10 +118,12 @@ def test_F071_a_reset_of_all_rows_is_a_new_session() -> None:
     assert same(first, pushed(session, samples), (0, 1))
 
 
-def test_F079_after_an_error_within_a_step_the_session_refuses_until_it_begins_anew() -> None:
+@pytest.mark.parametrize("part", ["ears", "model", "voice"])
+def test_F079_after_an_error_within_a_step_the_session_refuses_until_it_begins_anew(part: str) -> None:
+    where = {"ears": (MimiCodec, "encode_frames"), "model": (SpeechLM, "step"), "voice": (MimiCodec, "decode_frames")}
     samples, session = small_speech(2, 6), small_duplex(rows=2, seed=1)
     pushed(session, samples)
-    broken = mock.patch.object(SpeechLM, "step", side_effect=RuntimeError("the device is gone"))
+    broken = mock.patch.object(*where[part], side_effect=RuntimeError("the device is gone"))
     with broken, pytest.raises(RuntimeError, match="gone"):
         session.push(samples[:, :SMALL_FRAME])
     with pytest.raises(SessionError, match="failed"):
