@@ -11,6 +11,10 @@ from antiphon.errors import ConfigError
 _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     "encodec": ("antiphon.models.encodec", {"config": "EncodecConfig", "model": "EncodecModel"}),
     "mimi": ("antiphon.models.mimi", {"config": "MimiConfig", "model": "MimiModel"}),
+    "qwen2": (
+        "antiphon.models.qwen2",
+        {"config": "Qwen2Config", "model": "Qwen2Model", "causal_lm": "Qwen2ForCausalLM"},
+    ),
     "t5": ("antiphon.models.t5", {"config": "T5Config", "model": "T5EncoderModel", "text_encoding": "T5EncoderModel"}),
     "musicgen_decoder": (
         "antiphon.models.musicgen",
