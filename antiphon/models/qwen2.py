@@ -79,7 +79,7 @@ class Qwen2ForCausalLM(TextForCausalLM):
     """
 
     config_class = Qwen2Config
-    rounded_heads = ("lm_head",)
+    rounded_heads: tuple[str, ...] = ("lm_head",)
 
     def __init__(self, config: Qwen2Config) -> None:
         super().__init__(config)

@@ -15,8 +15,8 @@ class Qwen2Config(RotaryConfig):
     """Sizes of a Qwen2; the defaults are the documented ones.
 
     With ``use_sliding_window`` the layers from ``max_window_layers`` on see ``sliding_window`` columns, their own
-    counted, unless ``layer_types`` says which do; without it ``sliding_window`` is ``None``. ``rope_theta`` is the older
-    spelling of ``rope_parameters``. A ``head_dim`` is kept and used where a file has one.
+    counted, unless ``layer_types`` says which do; without it ``sliding_window`` is ``None``. ``rope_theta`` is the
+    older spelling of ``rope_parameters``. A ``head_dim`` is kept and used where a file has one.
     """
 
     model_type: ClassVar[str] = "qwen2"

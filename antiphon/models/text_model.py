@@ -53,6 +53,11 @@ def check_cache(past_key_values: Any) -> None:
         )
 
 
+def _hiding(mask: Tensor) -> Tensor | None:
+    """A mask (B, S) if it hides anything: without one attention takes a quicker way."""
+    return None if mask.dim() == 2 and bool((mask != 0).all()) else mask
+
+
 class TextModel(PreTrainedModel):
     """A text decoder without its head; subclasses make ``text`` from their configuration."""
 
@@ -99,6 +104,9 @@ class TextModel(PreTrainedModel):
         check_cache(past_key_values)
         if inputs_embeds is None:
             self._check_ids(input_ids)
+        columns: Any = input_ids if inputs_embeds is None else inputs_embeds
+        if isinstance(attention_mask, Tensor) and columns.shape[1] > 1:
+            attention_mask = _hiding(attention_mask)
         if position_ids is None and cache_position is not None:
             position_ids = cache_position[None]
         if past_key_values is None and self.makes_cache(use_cache):
