@@ -57,6 +57,7 @@ class TextSteps:
 
     Args:
         model: anything with the call of ``MoshiForCausalLM``. cache: the caller's own, or ``None``.
+        copies: neighbouring rows that begin with one prompt, which is then computed once for all of them.
         states: ask for hidden states and for attentions.
     """
 
@@ -69,6 +70,7 @@ class TextSteps:
         use_cache: bool,
         cache: Any = None,
         cache_dtype: str | None = None,
+        copies: int = 1,
         states: tuple[bool, bool] = (False, False),
     ) -> None:
         self.model, self.prompt, self.use_cache = model, prompt, use_cache
@@ -81,6 +83,8 @@ class TextSteps:
                 fix="Give the ids of all columns, those that the cache holds too, or crop the cache",
             )
         self._mask = prompt.mask if bool((prompt.mask == 0).any()) else None  # one that hides nothing is not passed
+        # a cache of the caller's has its rows already, and what is recorded is recorded of every row
+        self._copies = copies if cache is None and use_cache and not any(states) else 1
         self._states = {"output_hidden_states": True} if states[0] else {}
         self._states |= {"output_attentions": True} if states[1] else {}
 
@@ -89,26 +93,31 @@ class TextSteps:
         ids = columns[:, 0]
         if first == 0 and self._held and self.use_cache:  # a cache of the caller's holds the beginning of the prompt
             ids, first = ids[:, self._held :], self._held
+        copies = self._copies if first == 0 else 1
+        rows = slice(None, None, copies)
+        mask = self._up_to(self._mask, first + ids.shape[1])
         output = self.model(
-            **self._inputs(ids, first),
-            attention_mask=self._up_to(self._mask, first + ids.shape[1]),
-            position_ids=self._places(first, ids.shape[1]),
+            **self._inputs(ids[rows], first, rows),
+            attention_mask=mask if mask is None else mask[rows],
+            position_ids=self._places(first, ids.shape[1])[rows],
             past_key_values=self.cache,
             use_cache=self.use_cache,
             logits_to_keep=1,
             return_dict=True,
             **self._states,
         )
-        return StepOutput(output.logits[:, -1].to(columns.device), output.hidden_states, output.attentions)
+        logits = output.logits[:, -1].to(columns.device)
+        if copies > 1:
+            self.cache.batch_repeat_interleave(copies)
+            logits = logits.repeat_interleave(copies, dim=0)
+        return StepOutput(logits, output.hidden_states, output.attentions)
 
-    def _inputs(self, ids: Tensor, first: int) -> dict[str, Tensor]:
+    def _inputs(self, ids: Tensor, first: int, rows: slice) -> dict[str, Tensor]:
         embedded = self.prompt.embedded
-        if embedded is None:
-            return {"input_ids": ids}
-        if first >= embedded.shape[1]:
+        if embedded is None or first >= embedded.shape[1]:
             return {"input_ids": ids}
         new = ids[:, embedded.shape[1] - first :]
-        own = embedded[:, first:]
+        own = embedded[rows, first:]
         return {"inputs_embeds": torch.cat([own, self.model.get_input_embeddings()(new).to(own)], dim=1)}
 
     def _places(self, first: int, count: int) -> Tensor:
@@ -157,6 +166,7 @@ def generate_text(
         use_cache=plan.use_cache,
         cache=given.get("past_key_values"),
         cache_dtype=config.cache_dtype,
+        copies=rows_of_each(config),
         states=(
             plan.keep_states and bool(config.output_hidden_states),
             plan.keep_states and bool(config.output_attentions),
