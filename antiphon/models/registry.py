@@ -58,9 +58,10 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-# the roles of a composite that makes music, and of one that listens and speaks
+# the roles of a composite that makes music, of one that listens and speaks, and of one that listens and writes
 MUSIC = "text_to_waveform"
 TALK = "conversation"
+LISTEN = "audio_text_to_text"
 
 # class named in a processor or tokenizer file -> module
 _PROCESSORS: dict[str, str] = {
