@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # public name -> module
 _NAMES: dict[str, str] = {
     "Audio": "antiphon.audio.clip",
+    "AudioFlamingo3Processor": "antiphon.models.audio_flamingo_processor",
     "AutoConfig": "antiphon.models.auto",
     "AutoFeatureExtractor": "antiphon.models.auto",
     "AutoModel": "antiphon.models.auto",
@@ -47,6 +48,7 @@ _NAMES: dict[str, str] = {
     "MoshiForCausalLM": "antiphon.models.moshi",
     "MoshiForConditionalGeneration": "antiphon.models.moshi",
     "MoshiModel": "antiphon.models.moshi",
+    "MusicFlamingoProcessor": "antiphon.models.music_flamingo_processor",
     "MusicgenConfig": "antiphon.models.musicgen",
     "MusicgenDecoderConfig": "antiphon.models.musicgen",
     "MusicgenForCausalLM": "antiphon.models.musicgen",
@@ -65,6 +67,8 @@ _NAMES: dict[str, str] = {
     "PreTrainedModel": "antiphon.models.pretrained",
     "PreTrainedTokenizer": "antiphon.models.tokenizers",
     "PretrainedConfig": "antiphon.models.configuration",
+    "Qwen2Tokenizer": "antiphon.models.tokenizers",
+    "Qwen2TokenizerFast": "antiphon.models.tokenizers",
     "Seq2SeqLMOutput": "antiphon.outputs",
     "SequenceFeatureExtractor": "antiphon.models.features",
     "StaticCache": "antiphon.nn.kv_cache",
@@ -75,6 +79,7 @@ _NAMES: dict[str, str] = {
     "T5Tokenizer": "antiphon.models.tokenizers",
     "TensorType": "antiphon.batch",
     "TextToAudioPipeline": "antiphon.models.pipelines",
+    "WhisperFeatureExtractor": "antiphon.models.whisper_features",
     "infer_device": "antiphon.models.devices",
     "load": "antiphon.tasks.load",
     "pipeline": "antiphon.models.pipelines",
