@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # public name -> module
 _NAMES: dict[str, str] = {
     "Audio": "antiphon.audio.clip",
+    "AudioFlamingo3Processor": "antiphon.models.audio_flamingo_processor",
     "AudioFlamingo3Config": "antiphon.models.audio_flamingo",
     "AudioFlamingo3Encoder": "antiphon.models.audio_flamingo",
     "AudioFlamingo3EncoderConfig": "antiphon.models.audio_flamingo",
@@ -53,6 +54,7 @@ _NAMES: dict[str, str] = {
     "MoshiForCausalLM": "antiphon.models.moshi",
     "MoshiForConditionalGeneration": "antiphon.models.moshi",
     "MoshiModel": "antiphon.models.moshi",
+    "MusicFlamingoProcessor": "antiphon.models.music_flamingo_processor",
     "MusicFlamingoConfig": "antiphon.models.music_flamingo",
     "MusicFlamingoForConditionalGeneration": "antiphon.models.music_flamingo",
     "MusicFlamingoModel": "antiphon.models.music_flamingo",
@@ -74,6 +76,8 @@ _NAMES: dict[str, str] = {
     "PreTrainedModel": "antiphon.models.pretrained",
     "PreTrainedTokenizer": "antiphon.models.tokenizers",
     "PretrainedConfig": "antiphon.models.configuration",
+    "Qwen2Tokenizer": "antiphon.models.tokenizers",
+    "Qwen2TokenizerFast": "antiphon.models.tokenizers",
     "Qwen2Config": "antiphon.models.qwen2",
     "Qwen2ForCausalLM": "antiphon.models.qwen2",
     "Qwen2Model": "antiphon.models.qwen2",
@@ -87,6 +91,7 @@ _NAMES: dict[str, str] = {
     "T5Tokenizer": "antiphon.models.tokenizers",
     "TensorType": "antiphon.batch",
     "TextToAudioPipeline": "antiphon.models.pipelines",
+    "WhisperFeatureExtractor": "antiphon.models.whisper_features",
     "infer_device": "antiphon.models.devices",
     "load": "antiphon.tasks.load",
     "pipeline": "antiphon.models.pipelines",
