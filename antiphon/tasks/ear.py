@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Windows that are encoded at once: enough to fill a GPU, few enough for the memory of a CPU.
-_TOGETHER = 8
+from antiphon.encoders.audio_encoder import frames_of
+
+# Windows whose spectra are made at once, 1.5 MB each; the encoder takes as many of these together as are alike.
+_TOGETHER = 64
 
 
 class Ear:
@@ -58,9 +60,4 @@ class Ear:
                 mask.to(self._model.device),
                 window_indices=torch.tensor([start // self.window_samples for _, start in windows]),
             )
-        return list(heard.split([frames_of(int(mels)) for mels in mask.sum(dim=-1)]))
-
-
-def frames_of(mels: int) -> int:
-    """How many frames the encoder makes of so many mel frames: halved by a convolution, and by its pooling."""
-    return ((mels - 1) // 2 + 1 - 2) // 2 + 1
+        return list(heard.split(frames_of(mask.sum(dim=-1)).tolist()))
