@@ -8,14 +8,14 @@ from typing import Any, Literal
 from antiphon.audio.chroma import PITCH_NAMES
 from antiphon.audio.clip import Audio
 from antiphon.evaluation.key import MODES, Key, Mode, key_agreement, key_of
-from antiphon.evaluation.tempo import SHORTEST_S, Tempo, tempo_agreement, tempo_of
+from antiphon.evaluation.tempo import Tempo, tempo_agreement, tempo_of
 from antiphon.tasks.facts import Facts
 
 Source = Literal["said", "measured", "disagreement"]
 
-# Below these a measurement is no more than a guess: of noise the tempo has less than 0.15, of music more than 0.3, and
-# the key of a piece more than 0.7.
-_SURE_OF_TEMPO, _SURE_OF_KEY = 0.2, 0.6
+# Below these a measurement is no more than a guess. Of 6 s of noise the tempo has less than 0.15, of music more than 0.3;
+# in less time noise may have 0.5 by chance. The key of a piece has more than 0.7.
+_LONG_ENOUGH_S, _SURE_OF_TEMPO, _SURE_OF_KEY = 6.0, 0.2, 0.6
 _NAMES = tuple(name.replace("♯", "#") for name in PITCH_NAMES)
 _FLATS = {"D": "C#", "E": "D#", "G": "F#", "A": "G#", "B": "A#"}
 
@@ -53,7 +53,7 @@ def checked(facts: Facts, audio: Audio) -> dict[str, Checked]:
     """
     said = facts.to_dict()
     fields = {name: Checked(value, "said", value) for name, value in said.items()}
-    if audio.seconds >= SHORTEST_S:
+    if audio.seconds >= _LONG_ENOUGH_S:
         fields["tempo_bpm"] = _tempo(facts.tempo_bpm, tempo_of(audio.samples, audio.sampling_rate))
     fields["key"] = _key(facts.key, key_of(audio.samples, audio.sampling_rate))
     return fields

@@ -1,4 +1,4 @@
-"""A conversation about sounds as the ids that a model reads: by the checkpoint's template, with texts left texts."""
+"""A conversation about sounds as the ids that a model reads, by the template of its checkpoint."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ class PromptWriter:
 
     Args:
         processor: with a chat template, a tokenizer and the tokens that stand for sound.
+
+    Attributes:
+        sound_token: the id of a frame of sound.
     """
 
     def __init__(self, processor: Any) -> None:
-        self.processor = processor
         self._tokenizer = processor.tokenizer
         self.sound_token: int = int(processor.audio_token_id)
+        bounds = [getattr(processor, f"audio_{side}_token_id", None) for side in ("bos", "eos")]
+        self._before, self._behind = ([] if bound is None else [int(bound)] for bound in bounds)
+        own = processor.chat_template
+        self._template = own.get("default") if isinstance(own, dict) else own
 
     def ids(self, turns: Sequence[Turn], question: str, frames: Sequence[int]) -> list[int]:
         """The ids up to where the answer begins.
@@ -31,21 +37,17 @@ class PromptWriter:
             turns: that were before. frames: of each sound.
 
         Raises:
-            ConfigError: the checkpoint's template leaves out a sound or a text.
+            ConfigError: the checkpoint's template leaves out a sound. TokenizerError: text that cannot be tokenised.
         """
         texts = [text for turn in turns for text in turn] + [question]
-        marked = {number: _mark(number, texts) for number, text in enumerate(texts) if self._looks_special(text)}
-        shown = [marked.get(number, text) for number, text in enumerate(texts)]
-        rendered = self.processor.apply_chat_template(
-            _conversation(shown, len(frames)), tokenize=False, add_generation_prompt=True
+        ids = self._tokenizer.apply_chat_template(
+            _conversation(texts, len(frames)),
+            chat_template=self._template,
+            add_generation_prompt=True,
+            sanitize_control_tokens=True,
+            return_dict=False,
         )
-        ids: list[int] = []
-        for piece, is_template in _pieces(rendered, [(mark, texts[number]) for number, mark in marked.items()]):
-            ids += self._tokenizer(piece, add_special_tokens=False, split_special_tokens=not is_template)["input_ids"]
         return list(self._with_sounds(ids, frames))
-
-    def _looks_special(self, text: str) -> bool:
-        return any(token in text for token in self._tokenizer.get_added_vocab())
 
     def _with_sounds(self, ids: list[int], frames: Sequence[int]) -> Iterator[int]:
         """``ids`` with a token for each frame of the sounds, between bounds where a checkpoint has them."""
@@ -56,15 +58,9 @@ class PromptWriter:
                 expected="one for each",
                 fix="Use the chat template that belongs to the checkpoint",
             )
-        bounds = [getattr(self.processor, f"audio_{side}_token_id", None) for side in ("bos", "eos")]
         left = iter(frames)
         for token in ids:
-            if token != self.sound_token:
-                yield token
-                continue
-            yield from () if bounds[0] is None else (bounds[0],)
-            yield from [token] * next(left)
-            yield from () if bounds[1] is None else (bounds[1],)
+            yield from [*self._before, *[token] * next(left), *self._behind] if token == self.sound_token else [token]
 
 
 def _conversation(texts: Sequence[str], sounds: int) -> list[dict[str, Any]]:
@@ -75,27 +71,3 @@ def _conversation(texts: Sequence[str], sounds: int) -> list[dict[str, Any]]:
         role = "assistant" if number % 2 else "user"
         messages.append({"role": role, "content": [*heard, {"type": "text", "text": text}]})
     return messages
-
-
-def _mark(number: int, texts: Sequence[str]) -> str:
-    """What stands for a text while the template is rendered; no text holds it."""
-    mark = f"[text {number}]"
-    while any(mark in text for text in texts):
-        mark = f"[{mark}]"
-    return mark
-
-
-def _pieces(rendered: str, marks: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bool]]:
-    """What the template wrote and the marked texts, in order, and whether the template wrote them."""
-    rest = rendered
-    for mark, text in marks:
-        before, found, rest = rest.partition(mark)
-        if not found:
-            raise ConfigError(
-                "the chat template left out a text", fix="Use the template that belongs to the checkpoint"
-            )
-        if before:
-            yield before, True
-        yield text, False
-    if rest:
-        yield rest, True

@@ -89,11 +89,9 @@ def load(
         )
     if wanted is None and place.type == "cpu" and dtype_of(config.get("dtype", config.get("torch_dtype"))) in _HALF:
         wanted = torch.float32  # CPUs are slow in half precision
-    roles = {registry.MUSIC: _COMPOSED_BY, registry.TALK: _TALKED_BY, registry.LISTEN: _LISTENED_BY}
-    role = next(role for role, types in roles.items() if kind in types)
     # a task object is there to be used: weights in memory of their own are laid out for the step, which reads them
     # 10 % faster than through the file
-    model = registry.model_class(kind, role).from_pretrained(
+    model = registry.model_class(kind, _role_of(kind)).from_pretrained(
         name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **parts, **access
     )
     origin: dict[str, Any] = {"revision": folder.name} if hub.is_cached(folder) else {}
@@ -102,14 +100,19 @@ def load(
     if scaled:
         reach = {key: access[key] for key in ("token", "cache_dir", "local_files_only", "force_download")}
         origin["adapters"] = put_on(model, scaled, **reach)
-    if role == registry.TALK:
+    if kind in _TALKED_BY:
         tokenizer = AutoTokenizer.from_pretrained(name_or_dir, **access)
         model = _with_whole_codec(model, name_or_dir, access)
         return Talker(model, tokenizer, name=os.fspath(name_or_dir), origin=origin)
     processor = AutoProcessor.from_pretrained(name_or_dir, **parts, **access)
-    if role == registry.LISTEN:
-        return Listener(model, processor, name=os.fspath(name_or_dir), origin=origin)
-    return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)
+    taken = Listener if kind in _LISTENED_BY else Composer
+    return taken(model, processor, name=os.fspath(name_or_dir), origin=origin)
+
+
+def _role_of(kind: str) -> str:
+    """What a model of that type does."""
+    roles = {registry.TALK: _TALKED_BY, registry.LISTEN: _LISTENED_BY}
+    return next((role for role, types in roles.items() if kind in types), registry.MUSIC)
 
 
 def _with_whole_codec(model: Any, name_or_dir: str | os.PathLike[str], access: dict[str, Any]) -> Any:
