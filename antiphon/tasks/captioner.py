@@ -19,6 +19,7 @@ from antiphon.tasks.answer import Answer
 from antiphon.tasks.heard_sound import HeardSound, Listened
 from antiphon.tasks.listener import Listener
 from antiphon.tasks.listening_request import Asking
+from antiphon.tasks.listening_settings import checked_question
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Captioner:
         if isinstance(together, bool) or not isinstance(together, int) or not together >= 1:
             raise ParamError(f"together={together!r}", expected="1 or more")
         self.listener = listener
-        self.question = question
+        self.question = checked_question(question)
         self.together = together
         self._asked = asked
         listener.ask_each([], question, **asked)  # finds values out of range before anything is read
