@@ -166,14 +166,19 @@ class Listener:
         if self._texts is None:
             size = vocabulary_of(self.model)
             self._texts = TokenTexts(self.processor.tokenizer, size, self.model.device)
+        row = self.row([listened], QUESTION)
+        columns = signature_of(row.ids, row.sounds, self._prompts.sound_token)
         form = Form(
             self.model,
-            self.row([listened], QUESTION),
+            row,
             texts=self._texts,
             tokenizer=self.processor.tokenizer,
             sound_token=self._prompts.sound_token,
+            cache=self.prefixes.take(columns),
         )
-        return filled_in(form, listened.sound.end_s)
+        facts = filled_in(form, listened.sound.end_s)
+        self.prefixes.keep([*columns, *form.written], form.cache)
+        return facts
 
     def read(self, audio: Any, **asked: Unpack[Asking]) -> HeardSound:
         """A recording as ``ask`` would hear it, for ``listen``; arguments and errors as there."""
