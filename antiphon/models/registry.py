@@ -93,6 +93,11 @@ _PROCESSORS: dict[str, str] = {
     "EncodecFeatureExtractor": "antiphon.models.encodec_features",
     "MusicgenMelodyFeatureExtractor": "antiphon.models.musicgen_melody_features",
     "MusicgenMelodyProcessor": "antiphon.models.musicgen_melody_processor",
+    "MusicFlamingoProcessor": "antiphon.models.music_flamingo_processor",
+    "AudioFlamingo3Processor": "antiphon.models.audio_flamingo_processor",
+    "WhisperFeatureExtractor": "antiphon.models.whisper_features",
+    "Qwen2Tokenizer": "antiphon.text.qwen2_tokenizer",
+    "Qwen2TokenizerFast": "antiphon.text.qwen2_tokenizer",
     "T5Tokenizer": "antiphon.text.t5_tokenizer",
     "T5TokenizerFast": "antiphon.text.t5_tokenizer",
     "PreTrainedTokenizerFast": "antiphon.text.tokenizer",
@@ -106,6 +111,9 @@ _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
     "mimi": (None, "EncodecFeatureExtractor", None),
     "moshi": (None, "EncodecFeatureExtractor", "PreTrainedTokenizerFast"),
     "t5": (None, None, "T5Tokenizer"),
+    "musicflamingo": ("MusicFlamingoProcessor", "WhisperFeatureExtractor", "Qwen2Tokenizer"),
+    "audioflamingo3": ("AudioFlamingo3Processor", "WhisperFeatureExtractor", "Qwen2Tokenizer"),
+    "qwen2": (None, None, "Qwen2Tokenizer"),
 }
 
 
