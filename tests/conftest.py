@@ -35,6 +35,7 @@ _OF_KERNELS = (
     "nn/test_native_library.py",
     "nn/test_native_products.py",
     "models/test_musicgen_step.py",
+    "models/test_qwen2_step.py",
 )
 collect_ignore = [] if _COMPILER else list(_OF_KERNELS)
 
@@ -113,6 +114,20 @@ def talker(talking_checkpoint: Path) -> Any:
     import antiphon
 
     return antiphon.load(talking_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def listening_checkpoint(single_threaded: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random checkpoint of Music Flamingo, made once."""
+    return _make_of("random_music_flamingo")(tmp_path_factory.mktemp("flamingo"))
+
+
+@pytest.fixture(scope="session")
+def listener(listening_checkpoint: Path) -> Any:
+    """The listener of it."""
+    import antiphon
+
+    return antiphon.load(listening_checkpoint, device="cpu")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -19,13 +19,13 @@ from antiphon.generation.sampling import is_sampling
 from antiphon.models.moshi_prompts import Said, SpokenPrompt, aligned, delayed, spoken_prompt
 from antiphon.models.musicgen_generation import Callers, expanded
 from antiphon.models.text_generation import (
-    held_columns,
     items_of_each,
     kept_states,
     refuse_foreign,
     rows_of_each,
     text_plan,
 )
+from antiphon.models.text_steps import held_columns
 from antiphon.nn.kv_cache import KVCache
 from antiphon.outputs import (
     GenerateBeamDecoderOnlyOutput,

@@ -1,26 +1,25 @@
-"""``generate`` of a language model over text: prompts, masks and positions, and the model as the loop's step model."""
+"""``generate`` of a language model over text: from the arguments to a prompt, a plan, and what is returned."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.errors import ParamError, ParamTypeError
+from antiphon.errors import ParamError
 from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
 from antiphon.generation.delays import UNDECIDED, DelayPattern
-from antiphon.generation.engine import Generation, Plan, StepOutput
+from antiphon.generation.engine import Generation, Plan
 from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import build_processors, is_sampling
 from antiphon.generation.stopping import MaxTime, StoppingCriteriaList, StopStrings
-from antiphon.models.musicgen_generation import Callers, expanded
-from antiphon.nn.kv_cache import KVCache
+from antiphon.models.musicgen_generation import Callers
+from antiphon.models.text_steps import TextPrompt, TextSteps
 from antiphon.outputs import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 
 log = logging.getLogger(__name__)
@@ -29,117 +28,6 @@ _ACCEPTED = (
     *("input_ids", "attention_mask", "position_ids", "inputs_embeds", "past_key_values"),
     *("tokenizer", "prefix_allowed_tokens_fn"),
 )
-
-
-@dataclass
-class TextPrompt:
-    """What a text goes on from.
-
-    Attributes:
-        ids: (B, L0) int64; where there are only embeddings, an id that no text has. embedded: (B, L0, D) or ``None``.
-        mask: (B, L0), 1 for real columns. positions: (B, L0) int64. hidden: leading columns that are not returned.
-    """
-
-    ids: Tensor
-    embedded: Tensor | None
-    mask: Tensor
-    positions: Tensor
-    hidden: int = 0
-
-    def repeated(self, times: int) -> TextPrompt:
-        """Every row ``times`` times, neighbours together."""
-        ids, mask, positions = (part.repeat_interleave(times, dim=0) for part in (self.ids, self.mask, self.positions))
-        return TextPrompt(ids, expanded(self.embedded, times), mask, positions, self.hidden)
-
-
-class TextSteps:
-    """A documented model of text as the loop's step model: every step is one call of it.
-
-    Args:
-        model: anything with the call of ``MoshiForCausalLM``. cache: the caller's own, or ``None``.
-        states: ask for hidden states and for attentions.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        prompt: TextPrompt,
-        *,
-        capacity: int,
-        use_cache: bool,
-        cache: Any = None,
-        cache_dtype: str | None = None,
-        states: tuple[bool, bool] = (False, False),
-    ) -> None:
-        self.model, self.prompt, self.use_cache = model, prompt, use_cache
-        self.cache = KVCache(capacity, dtype=cache_dtype) if cache is None and use_cache else cache
-        self._held = held_columns(cache, prompt.ids.shape[1], use_cache=use_cache)
-        self._states = {"output_hidden_states": True} if states[0] else {}
-        self._states |= {"output_attentions": True} if states[1] else {}
-
-    def __call__(self, columns: Tensor, first: int) -> StepOutput:
-        """One call over ``columns`` (B, 1, T) from ``first`` on, or over those that a caller's cache has not."""
-        ids = columns[:, 0]
-        if first == 0 and self._held:  # a cache of the caller's holds the beginning of the prompt
-            ids, first = ids[:, self._held :], self._held
-        output = self.model(
-            **self._inputs(ids, first),
-            attention_mask=self._up_to(self.prompt.mask, first + ids.shape[1], value=1),
-            position_ids=self._places(first, ids.shape[1]),
-            past_key_values=self.cache,
-            use_cache=self.use_cache,
-            logits_to_keep=1,
-            return_dict=True,
-            **self._states,
-        )
-        return StepOutput(output.logits[:, -1].to(columns.device), output.hidden_states, output.attentions)
-
-    def _inputs(self, ids: Tensor, first: int) -> dict[str, Tensor]:
-        embedded = self.prompt.embedded
-        if embedded is None:
-            return {"input_ids": ids}
-        if first >= embedded.shape[1]:
-            return {"input_ids": ids}
-        new = ids[:, embedded.shape[1] - first :]
-        own = embedded[:, first:]
-        return {"inputs_embeds": torch.cat([own, self.model.get_input_embeddings()(new).to(own)], dim=1)}
-
-    def _places(self, first: int, count: int) -> Tensor:
-        held = self.prompt.positions
-        later = torch.arange(1, max(0, first + count - held.shape[1]) + 1, device=held.device)
-        return torch.cat([held, held[:, -1:] + later], dim=1)[:, first : first + count]
-
-    def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from what was row ``rows[r]``, (R,) int64, of the same prompt."""
-        self.cache.reorder_cache(rows)
-
-    @staticmethod
-    def _up_to(mask: Tensor, columns: int, *, value: int) -> Tensor:
-        return functional.pad(mask, (0, max(0, columns - mask.shape[1])), value=value)[:, :columns]
-
-
-def held_columns(cache: Any, columns: int, *, use_cache: bool) -> int:
-    """How many of a prompt's columns a caller's cache holds: it is taken for the beginning of this very prompt.
-
-    Raises:
-        ParamError: it holds all of them or more, or is given to a call that uses none. ParamTypeError: it is no cache.
-    """
-    if cache is None:
-        return 0
-    if not isinstance(cache, KVCache):
-        raise ParamTypeError(
-            f"past_key_values of class {type(cache).__name__}", expected="a cache, such as DynamicCache()"
-        )
-    if not use_cache:
-        raise ParamError("past_key_values with use_cache=False", expected="one of them")
-    held = cache.get_seq_length()
-    if held and not held < columns:
-        raise ParamError(
-            f"past_key_values with {held} columns before a prompt of {columns}",
-            expected="a cache that holds the beginning of this prompt, and not all of it",
-            fix="Give the whole prompt again, with what is new at its end, or a new cache",
-        )
-    return held
 
 
 def generate_text(
@@ -154,6 +42,7 @@ def generate_text(
     config, given = precedence.resolve(generation_config, model.generation_config, kwargs)
     precedence.refuse_unknown(given, _ACCEPTED)
     refuse_foreign(config)
+    text_config = model.config.get_text_config()
     prompt = text_prompt(model, inputs, given, config)
     items = len(prompt.ids) * items_of_each(config)
     prompt = prompt.repeated(rows_of_each(config))
@@ -161,10 +50,10 @@ def generate_text(
         config,
         prompt.ids.shape[1],
         max_length_is_default=left_open,
-        ceiling=getattr(model.config, "max_position_embeddings", None),
+        ceiling=getattr(text_config, "max_position_embeddings", None),
     )
     seeds = item_seeds(config.seed, items) if is_sampling(config) else []
-    plan = text_plan(prompt.ids[:, None], prompt.mask, length, config, callers, model.config.vocab_size, given, seeds)
+    plan = text_plan(prompt.ids[:, None], prompt.mask, length, config, callers, text_config.vocab_size, given, seeds)
     steps = TextSteps(
         model,
         prompt,
@@ -172,6 +61,7 @@ def generate_text(
         use_cache=plan.use_cache,
         cache=given.get("past_key_values"),
         cache_dtype=config.cache_dtype,
+        copies=rows_of_each(config),
         states=(
             plan.keep_states and bool(config.output_hidden_states),
             plan.keep_states and bool(config.output_attentions),
@@ -306,13 +196,15 @@ def text_prompt(model: Any, inputs: Tensor | None, given: dict[str, Any], config
     ids, embedded = given.get("input_ids") if inputs is None else inputs, given.get("inputs_embeds")
     hidden = 0
     if ids is None and embedded is not None:  # what the embeddings stand for has no ids, and is not returned
-        ids = torch.full(embedded.shape[:2], model.config.vocab_size, dtype=torch.int64, device=embedded.device)
+        vocabulary = model.config.get_text_config().vocab_size
+        ids = torch.full(embedded.shape[:2], vocabulary, dtype=torch.int64, device=embedded.device)
         hidden = embedded.shape[1]
     elif ids is None:
         if config.bos_token_id is None:
             raise ParamError("no input_ids, and no bos_token_id to begin with", fix="Give input_ids")
         ids = torch.full((1, 1), config.bos_token_id, dtype=torch.int64, device=model.device)
-    check_ids(ids, model.config.vocab_size)
+    if not hidden:
+        check_ids(ids, model.get_input_embeddings().num_embeddings - 1)
     ids = ids.to(torch.int64)
     mask = given.get("attention_mask")
     mask = (torch.ones_like(ids) if hidden else inferred_mask(ids, config)) if mask is None else mask

@@ -161,9 +161,9 @@ class CodedMusic:
         """Passages as a batch.
 
         Returns:
-            ``codes`` (B, K, T) int64, of which ``frames`` (B,) are a row's own, and with ``keep_places`` the ``first`` (B,)
-            frames of the items that they are; ``input_ids`` (B, M) or ``text_states``
-            (B, M, D) float32, with ``attention_mask`` (B, M); ``dropped`` (B,) bool, the rows without conditions; with
+            ``codes`` (B, K, T) int64, of which ``frames`` (B,) are a row's own; with ``keep_places`` the number in its
+            item of each row's ``first`` (B,) frame; ``input_ids`` (B, M) or ``text_states`` (B, M, D) float32, with
+            ``attention_mask`` (B, M); ``dropped`` (B,) bool, the rows without conditions; with
             melodies ``input_features`` (B, F, C) float32, one-hot, ``input_features_mask`` (B, F) and
             ``melody_dropped`` (B,) bool; ``names``, and ``texts`` where there are ids.
         """

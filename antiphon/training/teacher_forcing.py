@@ -185,7 +185,7 @@ class TeacherForcing(nn.Module):
         return torch.cat([melody, text], dim=1), places
 
     def _behind(self, columns: Tensor, front: Tensor | None, mask: Tensor | None, own: Tensor | None) -> Tensor:
-        """Hidden states (B, T, D) of columns (B, K, T) behind their conditions, ``own`` (B, T) their places behind them.
+        """Hidden states (B, T, D) of columns (B, K, T) behind their conditions, at their ``own`` places (B, T) there.
 
         Pads between the conditions and the columns move to the end of their row, where no column sees them: so places
         are counted without them, and nothing but causality has to be masked.
