@@ -58,8 +58,8 @@ def log_mel(
     for first in range(0, heard, _BLOCK_FRAMES):
         last = min(first + _BLOCK_FRAMES, heard)
         part = mirrored(samples, first * hop_samples - n_fft // 2, (last - 1) * hop_samples - n_fft // 2 + n_fft)
-        bins = torch.view_as_real(torch.fft.rfft(part.unfold(0, n_fft, hop_samples) * window))
-        power = bins.square_().sum(-1)  # (frames of the block, n_fft / 2 + 1)
+        bins = torch.view_as_real(torch.fft.rfft(part.unfold(0, n_fft, hop_samples) * window)).square_()
+        power = bins[..., 0] + bins[..., 1]  # (frames of the block, n_fft / 2 + 1); sum(-1) takes six times as long
         spectrum[:, first:last] = (filters @ power.T).clamp_(min=_FLOOR).log10_()
     spectrum[:, heard:] = float(np.log10(_FLOOR))
     return spectrum.clamp_(min=float(spectrum.max()) - _RANGE_BELS).add_(4.0).div_(4.0)

@@ -136,9 +136,11 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
         bands = mel_bands(self.feature_size, self.n_fft, self.sampling_rate).to(device or "cpu")
         frames = [length // self.hop_length for length in lengths]
         even = len(set(frames)) == 1
-        made: Any = torch.empty(len(sounds), self.feature_size, frames[0]) if even else [None] * len(sounds)
+        made: Any = [None] * len(sounds)
+        if even:
+            made = torch.empty(len(sounds), self.feature_size, frames[0])
         for row, (sound, length) in enumerate(zip(sounds, lengths, strict=True)):
-            made[row] = self._spectrum(sound, length, bands, bool(do_normalize))
+            made[row] = self._spectrum(sound, length, bands, bool(do_normalize), made[row])
         batch: dict[str, Any] = {"input_features": made.numpy() if even else [item.numpy() for item in made]}
         if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
             masks = [self._mask(len(sound), length) for sound, length in zip(sounds, lengths, strict=True)]
@@ -177,8 +179,10 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
         least = padded_length(longest if how == "longest" else limit, multiple)
         return [max(least, len(sound)) for sound in sounds]
 
-    def _spectrum(self, sound: np.ndarray, length: int, bands: Tensor, normalize: bool) -> Tensor:
-        """One sound (N,), filled up to ``length`` samples, as (feature_size, length // hop_length)."""
+    def _spectrum(
+        self, sound: np.ndarray, length: int, bands: Tensor, normalize: bool, out: Tensor | None = None
+    ) -> Tensor:
+        """One sound (N,), filled up to ``length`` samples, as (feature_size, length // hop_length), in ``out``."""
         if normalize:
             sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
         padded = torch.from_numpy(sound)
@@ -187,7 +191,8 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
             padded = torch.nn.functional.pad(padded, gap, value=self.padding_value)
         if self.dither:
             padded = padded + self.dither * torch.randn(padded.shape)
-        return log_mel(padded.to(bands.device), bands, n_fft=self.n_fft, hop_samples=self.hop_length).cpu()
+        out = out if bands.device.type == "cpu" else None
+        return log_mel(padded.to(bands.device), bands, n_fft=self.n_fft, hop_samples=self.hop_length, out=out).cpu()
 
     def _mask(self, samples: int, length: int) -> np.ndarray:
         """Which frames of a row of ``length`` samples are sound: int32 (length // hop_length,)."""

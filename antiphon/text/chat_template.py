@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from antiphon.errors import ParamError, ParamTypeError
-from antiphon.text.chat_sandbox import Work, compiled, foreign_errors, variables_of
 from antiphon.text.text_input import checked_text
 
 # NUL is refused in texts, so nobody can write these: around what the assistant says, around a token that the caller's
@@ -55,12 +54,16 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str) -> None:
+        from antiphon.text.chat_sandbox import compiled  # jinja takes its time, and most tokenizers never chat
+
         self.source = source
         self._template = compiled(source)
 
     @property
     def variables(self) -> frozenset[str]:
         """The names that the template asks for."""
+        from antiphon.text.chat_sandbox import variables_of
+
         return variables_of(self.source)
 
     def render(
@@ -88,6 +91,8 @@ class ChatTemplate:
             ParamError: the template refuses the conversation, or what it says cannot be. SecurityError: it does what a
                 template must not, or too much of it. TokenizerError: a text with NUL or half a surrogate pair.
         """
+        from antiphon.text.chat_sandbox import Work, foreign_errors
+
         marked = _Marked(control_tokens)
         chat = _messages(marked(list(messages), "conversation"))
         if continue_final_message:
