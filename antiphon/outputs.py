@@ -98,6 +98,20 @@ class CausalLMOutputWithPast(ModelOutput):
 
 
 @dataclass
+class AudioModelOutputWithPast(BaseModelOutputWithPast):
+    """As ``BaseModelOutputWithPast``; ``audio_hidden_states`` (F, D): the sound's frames as the text holds them."""
+
+    audio_hidden_states: torch.Tensor | None = None
+
+
+@dataclass
+class AudioCausalLMOutputWithPast(CausalLMOutputWithPast):
+    """As ``CausalLMOutputWithPast``; ``audio_hidden_states`` (F, D): the sound's frames as the text holds them."""
+
+    audio_hidden_states: torch.Tensor | None = None
+
+
+@dataclass
 class CausalLMOutputWithCrossAttentions(ModelOutput):
     """As ``CausalLMOutputWithPast``, with ``cross_attentions``; MusicGen's ``logits`` are (B * K, T, V)."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from antiphon.audio.mirroring import mirrored
 from antiphon.audio.resampling import check_rate
 from antiphon.errors import AudioError, ParamError, ParamTypeError
 
@@ -59,7 +60,7 @@ def chroma(
     blocks = []
     for first in range(0, frames, _BLOCK_FRAMES):
         last = min(first + _BLOCK_FRAMES, frames) - 1
-        part = _mirrored(samples, first * hop_samples - n_fft // 2, last * hop_samples + n_fft // 2)
+        part = mirrored(samples, first * hop_samples - n_fft // 2, last * hop_samples + n_fft // 2)
         spectrum = torch.stft(
             part.reshape(-1, part.shape[-1]), n_fft, hop_samples, window=window, center=False, return_complex=True
         )
@@ -76,15 +77,6 @@ def strongest(chroma: Tensor) -> Tensor:
     Of equally strong ones the first counts, so silence is bin 0: this is the melody that the model follows.
     """
     return torch.nn.functional.one_hot(chroma.argmax(-1), chroma.shape[-1]).float()
-
-
-def _mirrored(samples: Tensor, start: int, stop: int) -> Tensor:
-    """Samples ``start`` to ``stop`` as float32; beyond either end the sound comes back, its last sample once."""
-    last = samples.shape[-1] - 1
-    if start >= 0 and stop <= last + 1:
-        return samples[..., start:stop].float()
-    places = torch.arange(start, stop, device=samples.device).abs()
-    return samples[..., last - (last - places).abs()].float()
 
 
 @lru_cache(maxsize=16)

@@ -109,6 +109,12 @@ class AutoModelForTextToWaveform(_AutoModel):
     role = "text_to_waveform"
 
 
+class AutoModelForMultimodalLM(_AutoModel):
+    """The model that answers in text to what it hears."""
+
+    role = "multimodal_lm"
+
+
 class AutoFeatureExtractor(_Auto):
     """The feature extractor of any checkpoint."""
 

@@ -203,6 +203,11 @@ class PreTrainedConfig:
         """Where it was loaded from; empty when it was not."""
         return str(self._name_or_path)
 
+    def get_text_config(self) -> PreTrainedConfig:
+        """The part about text of a configuration that has one; else the configuration itself."""
+        part = self.get("text_config")
+        return part if isinstance(part, PreTrainedConfig) else self
+
     @property
     def use_return_dict(self) -> bool:
         """Whether models return output objects rather than tuples."""

@@ -78,19 +78,17 @@ class SequenceFeatureExtractor:
         name = self.model_input_names[0]
         if name not in batch:
             raise ParamError(f"a batch of {sorted(batch)}", expected=f"an entry {name!r}")
-        if padding not in _STRATEGIES:
-            raise ParamError(f"padding={padding!r}", expected="True, 'longest', 'max_length' or False")
-        strategy = _STRATEGIES[padding]
-        if (strategy == "max_length" or truncation) and max_length is None:
+        how = strategy(padding)
+        if (how == "max_length" or truncation) and max_length is None:
             raise ParamError("padding='max_length' or truncation=True without max_length", fix="Pass max_length")
         items = [np.asarray(item, dtype=np.float32) for item in batch[name]]
         if truncation:
-            items = [item[: _multiple(max_length, pad_to_multiple_of)] for item in items]
+            items = [item[: padded_length(max_length, pad_to_multiple_of)] for item in items]
         wanted = self.return_attention_mask if return_attention_mask is None else return_attention_mask
         length = None
-        if strategy != "no":
+        if how != "no":
             longest = max((len(item) for item in items), default=0)
-            length = _multiple(longest if strategy == "longest" else max_length, pad_to_multiple_of)
+            length = padded_length(longest if how == "longest" else max_length, pad_to_multiple_of)
         batch[name] = [self._filled(item, length, self.padding_value) for item in items]
         if wanted:
             ones = [np.ones(len(item), dtype=np.int32) for item in items]
@@ -181,7 +179,15 @@ def _as_batch(features: Any) -> dict[str, Any]:
     raise ParamTypeError(f"features of type {type(features).__name__}", expected="a dict, or a list of dicts")
 
 
-def _multiple(length: int | None, of: int | None) -> int:
+def strategy(padding: Any) -> str:
+    """``"longest"``, ``"max_length"`` or ``"no"``, from any of the ways to say so; ``ParamError`` for others."""
+    if not isinstance(padding, (str, bool, type(None))) or padding not in _STRATEGIES:
+        raise ParamError(f"padding={padding!r}", expected="True, 'longest', 'max_length' or False")
+    return _STRATEGIES[padding]
+
+
+def padded_length(length: int | None, of: int | None) -> int:
+    """``length`` as a multiple ``of`` so many samples, rounded up; ``ParamError`` where there is none."""
     if length is None:
         raise ParamError("max_length=None", expected="a number of samples")
     return length if not of else -(-length // of) * of

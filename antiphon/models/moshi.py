@@ -17,11 +17,11 @@ from antiphon.models.moshi_config import MoshiConfig as MoshiConfig
 from antiphon.models.moshi_config import MoshiDepthConfig as MoshiDepthConfig
 from antiphon.models.moshi_decoder import MoshiForCausalLM as MoshiForCausalLM
 from antiphon.models.moshi_decoder import MoshiModel as MoshiModel
-from antiphon.models.moshi_decoder import initialise_decoder
 from antiphon.models.moshi_depth import MoshiDepthDecoder as MoshiDepthDecoder
 from antiphon.models.moshi_prompts import delayed, encoded
 from antiphon.models.pretrained import PreTrainedModel, returned
 from antiphon.models.text_generation import check_ids
+from antiphon.models.text_model import initialise_text
 from antiphon.nn.linear import Embedding
 from antiphon.outputs import MoshiConditionalGenerationOutputWithPast, MoshiUnconditionalInput
 
@@ -57,7 +57,7 @@ class MoshiForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     def initialise(self) -> None:
-        initialise_decoder(self, self.config.initializer_range)
+        initialise_text(self, self.config.initializer_range)
 
     @property
     def lm(self) -> SpeechLM:

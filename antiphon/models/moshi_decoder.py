@@ -5,23 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from antiphon.checkpoints.keys import KeyTable
-from antiphon.errors import ParamError, ParamTypeError
 from antiphon.generation.config import GenerationConfig
 from antiphon.lm.text_decoder import TextDecoder
-from antiphon.lm.text_loss import next_token_loss
-from antiphon.models.generation_mixin import GenerationMixin
-from antiphon.models.headed import Headed
 from antiphon.models.moshi_config import MoshiConfig
-from antiphon.models.musicgen_generation import Callers
-from antiphon.models.pretrained import PreTrainedModel, recorded, returned
-from antiphon.nn.kv_cache import DynamicCache, KVCache
+from antiphon.models.text_model import TextForCausalLM, TextModel
 from antiphon.nn.linear import Linear
-from antiphon.nn.norms import RMSNorm
-from antiphon.outputs import BaseModelOutputWithPast, MoshiCausalLMOutputWithPast
+from antiphon.outputs import MoshiCausalLMOutputWithPast
 
 log = logging.getLogger(__name__)
 
@@ -42,35 +34,7 @@ _KEYS = KeyTable(
 )
 
 
-def initialise_decoder(model: nn.Module, deviation: float) -> None:
-    """Normal weights of that deviation, zeros for a padding token, ones in normalisations; inner models keep theirs."""
-    inner = {
-        id(m)
-        for part in model.modules()
-        if isinstance(part, PreTrainedModel) and part is not model
-        for m in part.modules()
-    }
-    for module in model.modules():
-        if id(module) in inner:
-            continue
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=deviation)
-            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-                nn.init.zeros_(module.weight[module.padding_idx])
-        elif isinstance(module, RMSNorm):
-            nn.init.ones_(module.weight)
-
-
-def check_cache(past_key_values: Any) -> None:
-    """Raises ``ParamTypeError`` for past keys and values that are no cache."""
-    if past_key_values is not None and not isinstance(past_key_values, KVCache):
-        raise ParamTypeError(
-            f"past_key_values of class {type(past_key_values).__name__}",
-            expected="a cache, such as DynamicCache()",
-        )
-
-
-class MoshiModel(PreTrainedModel):
+class MoshiModel(TextModel):
     """The main decoder without its head.
 
     Args:
@@ -78,7 +42,6 @@ class MoshiModel(PreTrainedModel):
     """
 
     config_class = MoshiConfig
-    base_model_prefix = "model"
     key_table = _KEYS
     nested_prefixes = ("model.", "decoder.model.")
 
@@ -101,86 +64,18 @@ class MoshiModel(PreTrainedModel):
         )
         self.post_init()
 
-    def initialise(self) -> None:
-        initialise_decoder(self, self.config.initializer_range)
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.text.embedding
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.text.embedding = value  # type: ignore[assignment]
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Any = None,
-        inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        cache_position: Tensor | None = None,
-    ) -> Any:
-        """Hidden states of the next T columns.
-
-        Args:
-            input_ids: (B, T) int64, or inputs_embeds: (B, T, D), which have priority.
-            attention_mask: (B, S) over all columns so far, 1 for real ones; or (B, 1, T, S), which then says all.
-            position_ids: (B, T) int64; by default ``cache_position`` (T,), else counted on from the cache.
-            past_key_values: a cache, written in place and returned; made where ``use_cache`` asks for one.
-
-        Returns:
-            ``BaseModelOutputWithPast`` with ``last_hidden_state`` (B, T, D), or a tuple.
-
-        Raises:
-            ParamError: neither ids nor embeddings, or ids without an embedding. ParamTypeError: past keys and values
-                that are no cache.
-        """
-        check_cache(past_key_values)
-        if inputs_embeds is None:
-            self._check_ids(input_ids)
-        if position_ids is None and cache_position is not None:
-            position_ids = cache_position[None]
-        if past_key_values is None and self.makes_cache(use_cache):
-            past_key_values = DynamicCache()
-        record = recorded(self.config, output_hidden_states, output_attentions)
-        hidden = self.text(
-            input_ids,
-            embedded=inputs_embeds,
-            padding=attention_mask,
-            positions=position_ids,
-            cache=past_key_values,
-            record=record,
-        )
-        hidden_states, attentions, _ = record.tuples()
-        output = BaseModelOutputWithPast(
-            last_hidden_state=hidden,
-            past_key_values=past_key_values,
-            hidden_states=hidden_states,
-            attentions=attentions,
-        )
-        return returned(output, return_dict, self.config)
-
-    def _check_ids(self, ids: Any) -> None:
-        if not isinstance(ids, Tensor):
-            raise ParamError("neither input_ids nor inputs_embeds were given", fix="Give one of them")
-        if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
-            raise ParamError(f"input_ids of shape {tuple(ids.shape)} and dtype {ids.dtype}", expected="int64 (B, T)")
-
-
-class MoshiForCausalLM(Headed, PreTrainedModel, GenerationMixin):
+class MoshiForCausalLM(TextForCausalLM):
     """The main decoder with its head: a model of text. A checkpoint of the whole of Moshi opens as its main decoder.
+
+    A call gives ``MoshiCausalLMOutputWithPast``, with ``last_hidden_state`` (B, T, D) of the columns that have logits.
 
     Args:
         config: a ``MoshiConfig``.
     """
 
     config_class = MoshiConfig
-    base_model_prefix = "model"
     nested_prefixes = ("decoder.",)
-    head_name = "lm_head"
 
     def __init__(self, config: MoshiConfig) -> None:
         super().__init__(config)
@@ -192,88 +87,12 @@ class MoshiForCausalLM(Headed, PreTrainedModel, GenerationMixin):
         self.generation_config = GenerationConfig.from_model_config(config)
         self.post_init()
 
-    def initialise(self) -> None:
-        initialise_decoder(self, self.config.initializer_range)
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Any = None,
-        inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        cache_position: Tensor | None = None,
-        labels: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-    ) -> Any:
-        """Logits over text; arguments as in ``MoshiModel.forward``.
-
-        Args:
-            labels: (B, T) int64, the text itself, which is shifted here; -100 does not count.
-            logits_to_keep: only so many last columns get logits, 0 means all; or the numbers of the columns.
-
-        Returns:
-            ``MoshiCausalLMOutputWithPast`` with ``logits`` (B, T, V) and ``last_hidden_state`` (B, T, D) of the same
-            columns, or a tuple.
-        """
-        if labels is not None and torch.is_grad_enabled() and past_key_values is None:
-            use_cache = False  # a training step has no next column
-        out = self.model(
-            input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            cache_position=cache_position,
-        )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        hidden = out.last_hidden_state[:, kept]
-        logits = self.lm_head(hidden)
-        output = MoshiCausalLMOutputWithPast(
-            loss=None if labels is None else next_token_loss(logits, labels),
+    def _output(self, out: Any, loss: Tensor | None, logits: Tensor, hidden: Tensor) -> MoshiCausalLMOutputWithPast:
+        return MoshiCausalLMOutputWithPast(
+            loss=loss,
             logits=logits,
             last_hidden_state=hidden,
             past_key_values=out.past_key_values,
             hidden_states=out.hidden_states,
             attentions=out.attentions,
         )
-        return returned(output, return_dict, self.config)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        inputs: Tensor | None = None,
-        generation_config: GenerationConfig | None = None,
-        logits_processor: Any = None,
-        stopping_criteria: Any = None,
-        synced_gpus: bool | None = None,
-        streamer: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """A text that goes on.
-
-        Args:
-            inputs: (B, L0) int64 (also as ``input_ids``), or ``inputs_embeds`` (B, L0, D).
-            logits_processor, stopping_criteria: lists of callables over ids (B, L) and scores (B, V).
-            kwargs: fields of the generation configuration; ``attention_mask`` (B, L0), which is told by the pad token
-                where it is left out; ``position_ids``, ``past_key_values``; ``tokenizer`` for ``stop_strings``;
-                ``prefix_allowed_tokens_fn``.
-
-        Returns:
-            (B * num_return_sequences, L) int64, the prompt first, or ``GenerateDecoderOnlyOutput``.
-
-        Raises:
-            ParamError: a value out of range. ParamTypeError: an unknown argument.
-        """
-        from antiphon.models.text_generation import generate_text
-
-        callers = Callers(logits_processor, stopping_criteria, streamer)
-        return generate_text(self, inputs, generation_config, callers, kwargs)

@@ -15,8 +15,8 @@ from antiphon.lm.depth_decoder import DepthDecoder
 from antiphon.lm.stream_loss import IGNORED
 from antiphon.models.generation_mixin import GenerationMixin
 from antiphon.models.moshi_config import MoshiDepthConfig
-from antiphon.models.moshi_decoder import check_cache, initialise_decoder
 from antiphon.models.pretrained import PreTrainedModel, recorded, returned
+from antiphon.models.text_model import check_cache, initialise_text
 from antiphon.nn.kv_cache import DynamicCache
 from antiphon.outputs import CausalLMOutputWithPast
 
@@ -84,7 +84,7 @@ class MoshiDepthDecoder(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     def initialise(self) -> None:
-        initialise_decoder(self, self.config.initializer_range)
+        initialise_text(self, self.config.initializer_range)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.depth.embeddings

@@ -55,6 +55,7 @@ class PreTrainedModel(Adapters):
         relatives: ``{model_type: role}`` of checkpoints that the documents open by this class and that are another's.
         ignored_keys: patterns of names that files may hold and this model has no use for.
         keep_in_fp32: parts whose weights stay float32 in a float16 model.
+        rounded_heads: heads that are one linear layer each, and are rounded where weights are.
 
     Raises:
         ConfigError: ``config`` is of another class.
@@ -71,6 +72,7 @@ class PreTrainedModel(Adapters):
     relatives: ClassVar[dict[str, str]] = {}
     ignored_keys: ClassVar[tuple[str, ...]] = ()
     keep_in_fp32: ClassVar[tuple[str, ...]] = ()
+    rounded_heads: tuple[str, ...] = ()
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -340,19 +342,24 @@ class PreTrainedModel(Adapters):
 
     def documented_names(self, stored: Iterable[str]) -> dict[str, str]:
         """The documents' names of tensors, by the names that files have for them."""
-        return self._renamed(stored, lambda table, name: table.ours(name))
+        return self._renamed(stored, lambda table, name: table.ours(name), outermost_first=True)
 
     def file_names(self, documented: Iterable[str]) -> dict[str, str]:
         """The names in files of tensors, by the documents' names."""
-        return self._renamed(documented, lambda table, name: table.theirs(name))
+        return self._renamed(documented, lambda table, name: table.theirs(name), outermost_first=False)
 
-    def _renamed(self, names: Iterable[str], rename: Callable[[KeyTable, str], str]) -> dict[str, str]:
-        """Each name as the innermost documented model that it is of renames it."""
-        innermost = sorted(self.named_models(), key=lambda part: -len(part[0]))
+    def _renamed(
+        self, names: Iterable[str], rename: Callable[[KeyTable, str], str], *, outermost_first: bool
+    ) -> dict[str, str]:
+        """Each name as the documented models that it is of rename it, one after the other."""
+        models = sorted(self.named_models(), key=lambda part: len(part[0]), reverse=not outermost_first)
         out = {}
         for name in names:
-            prefix, model = next(part for part in innermost if name.startswith(part[0]))
-            out[name] = prefix + rename(model.file_keys, name[len(prefix) :])
+            renamed = name
+            for prefix, model in models:
+                if renamed.startswith(prefix):
+                    renamed = prefix + rename(model.file_keys, renamed[len(prefix) :])
+            out[name] = renamed
         return out
 
     def named_models(self) -> list[tuple[str, PreTrainedModel]]:

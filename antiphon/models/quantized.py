@@ -26,10 +26,12 @@ _HEADS = (StreamHeads,)
 def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
     """Path, layer, and whether it is a head, of the layers that rounding is for."""
     for path, part in model.named_modules():
-        if isinstance(part, _PARTS + _HEADS):
+        is_part, heads = isinstance(part, _PARTS + _HEADS), getattr(part, "rounded_heads", ())
+        if is_part or heads:
             for name, layer in part.named_children():
-                if type(layer) is Linear or isinstance(layer, QuantizedLinear):
-                    yield f"{path}.{name}" if path else name, layer, isinstance(part, _HEADS)
+                plain = type(layer) is Linear or isinstance(layer, QuantizedLinear)
+                if plain and (is_part or name in heads):
+                    yield f"{path}.{name}" if path else name, layer, isinstance(part, _HEADS) or name in heads
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,32 @@ from antiphon.errors import ConfigError
 
 # model_type -> (module, {role: class}). Roles: config, model (AutoModel), and the heads by their Auto name.
 _MODELS: dict[str, tuple[str, dict[str, str]]] = {
+    "audioflamingo3_encoder": (
+        "antiphon.models.audio_flamingo",
+        {"config": "AudioFlamingo3EncoderConfig", "model": "AudioFlamingo3Encoder"},
+    ),
+    "audioflamingo3": (
+        "antiphon.models.audio_flamingo",
+        {
+            "config": "AudioFlamingo3Config",
+            "model": "AudioFlamingo3Model",
+            "multimodal_lm": "AudioFlamingo3ForConditionalGeneration",
+        },
+    ),
+    "musicflamingo": (
+        "antiphon.models.music_flamingo",
+        {
+            "config": "MusicFlamingoConfig",
+            "model": "MusicFlamingoModel",
+            "multimodal_lm": "MusicFlamingoForConditionalGeneration",
+        },
+    ),
     "encodec": ("antiphon.models.encodec", {"config": "EncodecConfig", "model": "EncodecModel"}),
     "mimi": ("antiphon.models.mimi", {"config": "MimiConfig", "model": "MimiModel"}),
+    "qwen2": (
+        "antiphon.models.qwen2",
+        {"config": "Qwen2Config", "model": "Qwen2Model", "causal_lm": "Qwen2ForCausalLM"},
+    ),
     "t5": ("antiphon.models.t5", {"config": "T5Config", "model": "T5EncoderModel", "text_encoding": "T5EncoderModel"}),
     "musicgen_decoder": (
         "antiphon.models.musicgen",
@@ -58,9 +82,10 @@ _MODELS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-# the roles of a composite that makes music, and of one that listens and speaks
+# the roles of a composite that makes music, of one that listens and speaks, and of one that listens and writes
 MUSIC = "text_to_waveform"
 TALK = "conversation"
+LISTEN = "multimodal_lm"
 
 # class named in a processor or tokenizer file -> module
 _PROCESSORS: dict[str, str] = {
@@ -68,6 +93,11 @@ _PROCESSORS: dict[str, str] = {
     "EncodecFeatureExtractor": "antiphon.models.encodec_features",
     "MusicgenMelodyFeatureExtractor": "antiphon.models.musicgen_melody_features",
     "MusicgenMelodyProcessor": "antiphon.models.musicgen_melody_processor",
+    "MusicFlamingoProcessor": "antiphon.models.music_flamingo_processor",
+    "AudioFlamingo3Processor": "antiphon.models.audio_flamingo_processor",
+    "WhisperFeatureExtractor": "antiphon.models.whisper_features",
+    "Qwen2Tokenizer": "antiphon.text.qwen2_tokenizer",
+    "Qwen2TokenizerFast": "antiphon.text.qwen2_tokenizer",
     "T5Tokenizer": "antiphon.text.t5_tokenizer",
     "T5TokenizerFast": "antiphon.text.t5_tokenizer",
     "PreTrainedTokenizerFast": "antiphon.text.tokenizer",
@@ -81,6 +111,9 @@ _PROCESSED_BY: dict[str, tuple[str | None, str | None, str | None]] = {
     "mimi": (None, "EncodecFeatureExtractor", None),
     "moshi": (None, "EncodecFeatureExtractor", "PreTrainedTokenizerFast"),
     "t5": (None, None, "T5Tokenizer"),
+    "musicflamingo": ("MusicFlamingoProcessor", "WhisperFeatureExtractor", "Qwen2Tokenizer"),
+    "audioflamingo3": ("AudioFlamingo3Processor", "WhisperFeatureExtractor", "Qwen2Tokenizer"),
+    "qwen2": (None, None, "Qwen2Tokenizer"),
 }
 
 

@@ -39,11 +39,14 @@ class RotaryConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Checks ``rope_parameters``; raises ``ConfigError`` for kinds of rotary positions that we do not compute."""
-        stated = self[_FIELD]
+        self.check_rotary(self[_FIELD])
+
+    def check_rotary(self, stated: dict[str, Any]) -> None:
+        """Raises ``ConfigError`` unless ``stated`` names plain rotary positions with a base, and nothing else."""
         theta: Any = stated.get("rope_theta")
         plain = type(theta) in (int, float) and math.isfinite(theta) and theta > 0
         if not plain or stated != {"rope_type": "default", "rope_theta": theta}:
             raise ConfigError(
-                f"{type(self).__name__}.rope_parameters={stated!r}",
+                f"{type(self).__name__}.rope_parameters={self[_FIELD]!r}",
                 expected="rope_type 'default' and a rope_theta above 0, and nothing else",
             )

@@ -74,6 +74,13 @@ class TextSteps:
         self.model, self.prompt, self.use_cache = model, prompt, use_cache
         self.cache = KVCache(capacity, dtype=cache_dtype) if cache is None and use_cache else cache
         self._held = 0 if cache is None else cache.get_seq_length()
+        if self._held >= prompt.ids.shape[1] and use_cache:
+            raise ParamError(
+                f"past_key_values hold {self._held} columns and the prompt has {prompt.ids.shape[1]}",
+                expected="the beginning of the prompt, without its last column",
+                fix="Give the ids of all columns, those that the cache holds too, or crop the cache",
+            )
+        self._mask = prompt.mask if bool((prompt.mask == 0).any()) else None  # one that hides nothing is not passed
         self._states = {"output_hidden_states": True} if states[0] else {}
         self._states |= {"output_attentions": True} if states[1] else {}
 
@@ -84,7 +91,7 @@ class TextSteps:
             ids, first = ids[:, self._held :], self._held
         output = self.model(
             **self._inputs(ids, first),
-            attention_mask=self._up_to(self.prompt.mask, first + ids.shape[1], value=1),
+            attention_mask=self._up_to(self._mask, first + ids.shape[1]),
             position_ids=self._places(first, ids.shape[1]),
             past_key_values=self.cache,
             use_cache=self.use_cache,
@@ -114,8 +121,9 @@ class TextSteps:
         self.cache.reorder_cache(rows)
 
     @staticmethod
-    def _up_to(mask: Tensor, columns: int, *, value: int) -> Tensor:
-        return functional.pad(mask, (0, max(0, columns - mask.shape[1])), value=value)[:, :columns]
+    def _up_to(mask: Tensor | None, columns: int) -> Tensor | None:
+        # negative padding cuts
+        return mask if mask is None else functional.pad(mask, (0, columns - mask.shape[1]), value=1)
 
 
 def generate_text(
@@ -130,6 +138,7 @@ def generate_text(
     config, given = precedence.resolve(generation_config, model.generation_config, kwargs)
     precedence.refuse_unknown(given, _ACCEPTED)
     refuse_foreign(config)
+    text_config = model.config.get_text_config()
     prompt = text_prompt(model, inputs, given, config)
     items = len(prompt.ids) * items_of_each(config)
     prompt = prompt.repeated(rows_of_each(config))
@@ -137,10 +146,10 @@ def generate_text(
         config,
         prompt.ids.shape[1],
         max_length_is_default=left_open,
-        ceiling=getattr(model.config, "max_position_embeddings", None),
+        ceiling=getattr(text_config, "max_position_embeddings", None),
     )
     seeds = item_seeds(config.seed, items) if is_sampling(config) else []
-    plan = text_plan(prompt.ids[:, None], prompt.mask, length, config, callers, model.config.vocab_size, given, seeds)
+    plan = text_plan(prompt.ids[:, None], prompt.mask, length, config, callers, text_config.vocab_size, given, seeds)
     steps = TextSteps(
         model,
         prompt,
@@ -282,13 +291,15 @@ def text_prompt(model: Any, inputs: Tensor | None, given: dict[str, Any], config
     ids, embedded = given.get("input_ids") if inputs is None else inputs, given.get("inputs_embeds")
     hidden = 0
     if ids is None and embedded is not None:  # what the embeddings stand for has no ids, and is not returned
-        ids = torch.full(embedded.shape[:2], model.config.vocab_size, dtype=torch.int64, device=embedded.device)
+        vocabulary = model.config.get_text_config().vocab_size
+        ids = torch.full(embedded.shape[:2], vocabulary, dtype=torch.int64, device=embedded.device)
         hidden = embedded.shape[1]
     elif ids is None:
         if config.bos_token_id is None:
             raise ParamError("no input_ids, and no bos_token_id to begin with", fix="Give input_ids")
         ids = torch.full((1, 1), config.bos_token_id, dtype=torch.int64, device=model.device)
-    check_ids(ids, model.config.vocab_size)
+    if not hidden:
+        check_ids(ids, model.get_input_embeddings().num_embeddings - 1)
     ids = ids.to(torch.int64)
     mask = given.get("attention_mask")
     mask = (torch.ones_like(ids) if hidden else inferred_mask(ids, config)) if mask is None else mask

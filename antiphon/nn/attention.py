@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 import torch
@@ -18,6 +19,7 @@ from antiphon.nn.native.attention import Stored, attended
 from antiphon.nn.rotary import Rotation, rotate
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
+PROJECTIONS = ("query", "key", "value", "out")
 
 # Learning from so few keys, a text's say, plain products are four times as fast as torch's fused ones on a CPU.
 _FEW_KEYS = 64
@@ -30,7 +32,7 @@ class Attention(nn.Module):
         width: D of the input and output.
         heads: H query heads. kv_heads: heads of keys and values, by default H; a divisor of it.
         head_width: width of a head, by default ``width // heads``.
-        bias: biases in the four projections.
+        bias: biases in all of ``PROJECTIONS``, in none, or in those that are named.
         scale: factor on the scores, by default ``head_width ** -0.5``.
         dropout: on the attention weights, in training only.
 
@@ -45,7 +47,7 @@ class Attention(nn.Module):
         *,
         kv_heads: int | None = None,
         head_width: int | None = None,
-        bias: bool = False,
+        bias: bool | Collection[str] = False,
         scale: float | None = None,
         dropout: float = 0.0,
     ) -> None:
@@ -60,10 +62,11 @@ class Attention(nn.Module):
         self.scale = self.head_width**-0.5 if scale is None else scale
         self.dropout = dropout
         self.implementation = "sdpa"
-        self.query = Linear(width, heads * self.head_width, bias=bias)
-        self.key = Linear(width, self.kv_heads * self.head_width, bias=bias)
-        self.value = Linear(width, self.kv_heads * self.head_width, bias=bias)
-        self.out = Linear(heads * self.head_width, width, bias=bias)
+        biased = PROJECTIONS if bias is True else bias or ()
+        self.query = Linear(width, heads * self.head_width, bias="query" in biased)
+        self.key = Linear(width, self.kv_heads * self.head_width, bias="key" in biased)
+        self.value = Linear(width, self.kv_heads * self.head_width, bias="value" in biased)
+        self.out = Linear(heads * self.head_width, width, bias="out" in biased)
 
     def stacks(self) -> list[list[nn.Module]]:
         """The groups of layers over one input, which a loader lays side by side."""

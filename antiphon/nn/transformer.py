@@ -49,6 +49,7 @@ class Context:
 
     Attributes:
         mask, memory_mask: who sees whom. memory: (B, S, D) or ``None``.
+        masks: one for each layer, where layers differ in what they see; they then stand for ``mask``.
         cache: past keys and values. head_mask, memory_head_mask: (layers, H), eager attention only.
         rotation: rotary tables of the call's columns, where their positions are told so.
     """
@@ -61,6 +62,7 @@ class Context:
     memory_head_mask: Tensor | None = None
     need_weights: bool = False
     rotation: Rotation | None = None
+    masks: Sequence[Mask] = ()
 
     def caches(self, index: int) -> tuple[LayerCache | None, LayerCache | None]:
         """The caches of layer ``index``: its own columns', and the memory's."""
@@ -72,6 +74,8 @@ class Context:
     def past(self, layers: int) -> Past | None:
         """What columns look at in a stack of ``layers``, once all that stays the same lies in the caches."""
         if self.cache is None or not layers or self.head_mask is not None or self.memory_head_mask is not None:
+            return None
+        if self.masks:
             return None
         caches = [self.caches(index) for index in range(layers)]
         own = [cache for cache, _ in caches if cache is not None]
@@ -122,7 +126,7 @@ class TransformerLayer(nn.Module):
         head_mask = None if context.head_mask is None else context.head_mask[index]
         attended, weights = self.attention(
             self.attention_norm(x),
-            mask=context.mask,
+            mask=context.masks[index] if context.masks else context.mask,
             cache=own,
             rotation=context.rotation,
             head_mask=head_mask,

@@ -131,17 +131,22 @@ class TextEncoder(Vocabulary):
                 encodings = backend.encode_batch(texts.rows, is_pretokenized=words, add_special_tokens=special)
             finally:
                 backend.no_truncation()
-        if plan.padding != "do_not_pad":
-            target = plan.target([len(encoding.ids) for encoding in encodings])
-            for encoding in encodings:
-                encoding.pad(
-                    target,
-                    direction=plan.side,
-                    pad_id=self.pad_token_id,
-                    pad_type_id=self.pad_token_type_id,
-                    pad_token=self.pad_token,
-                )
+        self._pad_encodings(encodings, plan)
         return [[encoding, *encoding.overflowing] if overflow else [encoding] for encoding in encodings]
+
+    def _pad_encodings(self, encodings: list[Encoding], plan: LengthPlan) -> None:
+        """Brings them to one length, in place, where the plan says so."""
+        if plan.padding == "do_not_pad":
+            return
+        target = plan.target([len(encoding.ids) for encoding in encodings])
+        for encoding in encodings:
+            encoding.pad(
+                target,
+                direction=plan.side,
+                pad_id=self.pad_token_id,
+                pad_type_id=self.pad_token_type_id,
+                pad_token=self.pad_token,
+            )
 
     def _plain_backend(self) -> Tokenizer:
         if self._plain is None:

@@ -13,13 +13,8 @@ from tokenizers import AddedToken, Tokenizer, processors
 
 from antiphon.errors import ParamError, ParamTypeError, TokenizerError, unknown_argument
 from antiphon.text import tokenizer_folder as files
-from antiphon.text.backend import (
-    check_token_ids,
-    foreign_errors,
-    read_backend,
-    sentencepiece_backend,
-)
-from antiphon.text.encoder import TextEncoder
+from antiphon.text.backend import check_token_ids, foreign_errors, read_backend, sentencepiece_backend
+from antiphon.text.chat_encoder import ChatEncoder
 from antiphon.text.sentencepiece_model import SentencePieceModel
 from antiphon.text.settings import (
     checked_flag,
@@ -66,7 +61,7 @@ def local_folder(name: str | os.PathLike[str], **hub_kwargs: Any) -> Path:
 resolve_folder: Callable[..., Path] = local_folder
 
 
-class PreTrainedTokenizer(TextEncoder):
+class PreTrainedTokenizer(ChatEncoder):
     """A tokenizer with the documented calls, from a ``tokenizer.json`` or a SentencePiece model.
 
     Args:
@@ -81,7 +76,7 @@ class PreTrainedTokenizer(TextEncoder):
         split_special_tokens: read special tokens in a text as plain characters. Unlike the reference this holds for
             Unigram models too.
         clean_up_tokenization_spaces: whether ``decode`` removes spaces before punctuation by default.
-        chat_template: kept and saved (a string, a dict of strings, or the list form of older files).
+        chat_template: for ``apply_chat_template`` (a string, a dict of strings, or the list form of older files).
         add_bos_token, add_eos_token: when given, replace what the tokenizer adds around a text.
         added_tokens_decoder: added tokens by id, with flags.
         init_kwargs: anything else is kept and saved again.
@@ -98,8 +93,6 @@ class PreTrainedTokenizer(TextEncoder):
 
     # the name other readers know this class by
     saved_class_name: str = "PreTrainedTokenizerFast"
-
-    chat_template: str | dict[str, str] | None
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
+VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 SENTENCEPIECE_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
@@ -62,7 +63,8 @@ class TokenizerFolder:
 
     ``config`` are the constructor's keywords from ``tokenizer_config.json`` and its older companions;
     ``added`` the added tokens by id with their flags; ``tokenizer`` the parsed ``tokenizer.json`` and
-    ``tokenizer_text`` its text; ``sentencepiece`` the SentencePiece model, read only where there is no tokenizer.json.
+    ``tokenizer_text`` its text. Only where there is no tokenizer.json: ``sentencepiece`` the SentencePiece model, or
+    ``vocabulary`` and ``merges``, the paths of a ``vocab.json`` and a ``merges.txt``.
     """
 
     source: str
@@ -73,6 +75,8 @@ class TokenizerFolder:
     tokenizer: dict[str, Any] | None = None
     tokenizer_source: str = ""
     sentencepiece: SentencePieceModel | None = None
+    vocabulary: Path | None = None
+    merges: Path | None = None
 
     @classmethod
     def read(cls, path: Path) -> TokenizerFolder:
@@ -87,6 +91,8 @@ class TokenizerFolder:
         if not path.is_dir():
             raise TokenizerError(f"{path} does not exist", expected="a folder with tokenizer.json or spiece.model")
         names = [TOKENIZER_FILE, *SENTENCEPIECE_FILES, *sorted(item.name for item in path.glob("*_spm_*.model"))]
+        if (path / MERGES_FILE).is_file():  # without them a vocab.json is no tokenizer
+            names.append(VOCABULARY_FILE)
         vocabulary = next((path / name for name in names if (path / name).is_file()), None)
         if vocabulary is None:
             raise TokenizerError(
@@ -101,7 +107,9 @@ class TokenizerFolder:
 
     def _read_vocabulary(self, path: Path) -> None:
         self.tokenizer_source = str(path)
-        if path.suffix == ".json":
+        if path.name == VOCABULARY_FILE:
+            self.vocabulary, self.merges = path, path.with_name(MERGES_FILE)
+        elif path.suffix == ".json":
             self.tokenizer_text = read_text(path, MAX_TOKENIZER_BYTES)
             self.tokenizer = parse_json(self.tokenizer_text, str(path))
             self.added = added_tokens(self.tokenizer, str(path))
