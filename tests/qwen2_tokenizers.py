@@ -8,6 +8,8 @@ from pathlib import Path
 import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+import antiphon
+
 SENTENCES = [
     "Describe this track in full detail: tell me the genre, tempo and key.",
     "This energetic track at 150 BPM in E major combines bright synth arpeggios with a punchy beat.",
@@ -65,3 +67,14 @@ def write(folder: Path) -> Path:
     """``folder`` with the files of that tokenizer, as the reference writes them."""
     reference().save_pretrained(folder)
     return folder
+
+
+def ours() -> antiphon.Qwen2Tokenizer:
+    """Our tokenizer on that vocabulary."""
+    return antiphon.Qwen2Tokenizer(
+        tokenizer_object=backend(),
+        eos_token="<|im_end|>",
+        additional_special_tokens=SPECIAL[1:],
+        padding_side="left",
+        chat_template=TEMPLATE,
+    )

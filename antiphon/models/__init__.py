@@ -15,7 +15,7 @@ from antiphon.text import tokenizer as _tokenizer
 def _resolve_folder(name: Any, **access: Any) -> Path:
     for ignored in ("use_fast", "trust_remote_code", "proxies"):
         access.pop(ignored, None)
-    patterns = ["*.json", "*.model", "*.jinja"]
+    patterns = ["*.json", "*.model", "*.jinja", "merges.txt"]
     return hub.locate(name, patterns=patterns, **{key: value for key, value in access.items() if value is not None})
 
 

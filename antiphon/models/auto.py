@@ -16,7 +16,7 @@ from antiphon.models.configuration import HUB_ACCESS, PreTrainedConfig
 from antiphon.models.features import FEATURES_NAME, PROCESSOR_NAME
 from antiphon.models.processing import feature_extractor_in, model_type_in, tokenizer_in
 
-_SMALL_FILES = ["*.json", "*.model", "*.jinja"]
+_SMALL_FILES = ["*.json", "*.model", "*.jinja", "merges.txt"]
 
 
 def _folder(name: Any, kwargs: dict[str, Any], patterns: list[str]) -> tuple[Path, Elsewhere]:

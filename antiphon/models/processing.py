@@ -67,7 +67,9 @@ class ProcessorMixin:
         access = {name: kwargs.pop(name) for name in HUB_ACCESS if name in kwargs}
         for ignored in ("use_fast", "trust_remote_code"):
             kwargs.pop(ignored, None)
-        folder = hub.described(pretrained_model_name_or_path, patterns=["*.json", "*.model", "*.jinja"], **access)
+        folder = hub.described(
+            pretrained_model_name_or_path, patterns=["*.json", "*.model", "*.jinja", "merges.txt"], **access
+        )
         return cls.from_folder(folder, Elsewhere.taken_from(kwargs, access), **kwargs)
 
     @classmethod
