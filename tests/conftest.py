@@ -115,6 +115,20 @@ def talker(talking_checkpoint: Path) -> Any:
     return antiphon.load(talking_checkpoint, device="cpu")
 
 
+@pytest.fixture(scope="session")
+def listening_checkpoint(single_threaded: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random checkpoint of Music Flamingo, made once."""
+    return _make_of("random_music_flamingo")(tmp_path_factory.mktemp("flamingo"))
+
+
+@pytest.fixture(scope="session")
+def listener(listening_checkpoint: Path) -> Any:
+    """The listener of it."""
+    import antiphon
+
+    return antiphon.load(listening_checkpoint, device="cpu")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fails what is left once the budget is spent, so that the run still ends with its summary."""
     if time.monotonic() - _STARTED > _BUDGET_S:

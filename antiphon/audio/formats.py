@@ -12,6 +12,14 @@ SUBTYPE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 # What rates a format lacks are resampled to.
 FALLBACK_RATE_HZ = 48_000
 
+# By which sound files are told in a folder. Lossless first, then lossy; the last need FFmpeg.
+SUFFIXES = frozenset(
+    (
+        *(".wav", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".rf64"),
+        *(".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".webm", ".mka"),
+    )
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:

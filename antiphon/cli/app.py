@@ -11,7 +11,22 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import bench, convert, decode, encode, eval, generate, info, pull, quantize, replay, talk, train
+from antiphon.cli import (
+    ask,
+    bench,
+    caption,
+    convert,
+    decode,
+    encode,
+    eval,
+    generate,
+    info,
+    pull,
+    quantize,
+    replay,
+    talk,
+    train,
+)
 from antiphon.cli.interruption import ended_cleanly, is_interrupted
 from antiphon.cli.terminal import is_live, put, say, shown_log
 from antiphon.errors import AntiphonError
@@ -42,7 +57,9 @@ def _root(
     pass
 
 
+app.command("ask", short_help="Ask about a recording.")(ask.ask)
 app.command("bench", short_help="Measure how fast music is made on this machine.")(bench.bench)
+app.command("caption", short_help="Describe the recordings in a folder.")(caption.caption)
 app.command("convert", short_help="Write a checkpoint in the other format.")(convert.convert)
 app.command("decode", short_help="Turn codes into a sound.")(decode.decode)
 app.command("encode", short_help="Turn a sound into codes.")(encode.encode)

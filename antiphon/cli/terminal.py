@@ -45,11 +45,17 @@ def put(text: str) -> None:
     _write(sys.stdout, printable(text))
 
 
-def _write(stream: Any, line: str) -> None:
+def put_piece(text: str) -> None:
+    """A piece of a text to stdout, at once; its line breaks are kept, so that a text may have several lines."""
+    lines = [printable(line) for line in text.split("\n")]
+    _write(sys.stdout, "\n".join(lines), end="")
+
+
+def _write(stream: Any, line: str, *, end: str = "\n") -> None:
     if stream is None:
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + end)
     stream.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,14 @@ import torch
 
 from antiphon.errors import ParamError, ParamTypeError, unknown_argument
 from antiphon.generation.fields import HONOURED
-from antiphon.models.auto import AutoModelForTextToWaveform, AutoTokenizer
+from antiphon.models import registry
+from antiphon.models.auto import (
+    AutoConfig,
+    AutoModelForMultimodalLM,
+    AutoModelForTextToWaveform,
+    AutoProcessor,
+    AutoTokenizer,
+)
 from antiphon.models.configuration import HUB_ACCESS, dtype_of
 from antiphon.models.devices import device_of
 
@@ -116,10 +124,104 @@ class TextToAudioPipeline(Pipeline):
         return {} if stated else {"max_new_tokens": _NEW_TOKENS}
 
 
+class AudioTextToTextPipeline(Pipeline):
+    """Sound and text to text: chats, or questions about recordings.
+
+    Args:
+        processor: of the model. generate_kwargs: for every call, as in ``__call__``.
+    """
+
+    task = "audio-text-to-text"
+
+    def __init__(
+        self, model: Any, processor: Any, device: Any = None, *, generate_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(model, processor.tokenizer, device)
+        self.processor = processor
+        self._defaults = dict(generate_kwargs or {})
+
+    def __call__(self, text: Any = None, audio: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        """An answer to a chat or a question, or to each of a list; each is answered by itself.
+
+        Args:
+            text: a chat, which is a list of messages with ``role`` and ``content``; a question; or a list of either.
+            audio: beside questions, the recording of each as the processor takes it: a path, or samples at its rate.
+            kwargs: ``return_full_text``: whether a chat comes back with the answer as its last message (the default),
+                and a question with the answer behind it (not the default); ``generate_kwargs``, a dict of arguments
+                for ``generate``; or fields of the generation configuration.
+
+        Returns:
+            ``[{"input_text": what was asked, "generated_text": the answer}]``, a list of such for a list.
+
+        Raises:
+            ParamTypeError: inputs of another kind, or an unknown argument. ParamError: sounds and texts that do not
+                match.
+        """
+        full = kwargs.pop("return_full_text", None)
+        kwargs.pop("batch_size", None)  # each is answered by itself, which no result depends on
+        kwargs.pop("num_workers", None)
+        params = {"max_new_tokens": _NEW_TOKENS, **self._defaults, **(kwargs.pop("generate_kwargs", None) or {})}
+        for name in kwargs:
+            if name not in HONOURED:
+                known = ["text", "audio", "generate_kwargs", "return_full_text", *HONOURED]
+                raise unknown_argument(name, known, where=f"the {self.task} pipeline")
+        params |= kwargs
+        if isinstance(text, str) or _is_chat(text):
+            return self._one(text, _sounds(audio), full, params, 0)
+        if not isinstance(text, (list, tuple)) or not all(isinstance(one, str) or _is_chat(one) for one in text):
+            raise ParamTypeError(
+                f"text of type {type(text).__name__}", expected="a chat, a question, or a list of them"
+            )
+        sounds = [None] * len(text) if audio is None else audio
+        if not isinstance(sounds, (list, tuple)) or len(sounds) != len(text):
+            raise ParamError(f"audio of type {type(audio).__name__} for {len(text)} texts", expected="one for each")
+        return [
+            self._one(one, _sounds(sound), full, params, number)
+            for number, (one, sound) in enumerate(zip(text, sounds, strict=True))
+        ]
+
+    def _one(
+        self, asked: Any, sounds: list[Any], full: bool | None, params: dict[str, Any], number: int
+    ) -> list[dict[str, Any]]:
+        chat = asked
+        if isinstance(asked, str):
+            chat = [{"role": "user", "content": [*map(_heard, sounds), {"type": "text", "text": asked}]}]
+        elif sounds:
+            raise ParamError("audio beside a chat", expected="the sounds in its messages")
+        inputs = self.processor.apply_chat_template(
+            [dict(message) for message in chat], tokenize=True, add_generation_prompt=True, return_dict=True
+        ).to(self.device)
+        if isinstance(params.get("seed"), int):  # items of one call have seeds of their own
+            params = {**params, "seed": params["seed"] + number}
+        output = self.model.generate(**inputs, **{**params, "return_dict_in_generate": True})
+        new = output.sequences[0, inputs["input_ids"].shape[1] :]
+        answer: Any = self.tokenizer.decode(new.tolist(), skip_special_tokens=True)
+        if isinstance(asked, str):
+            answer = asked + answer if full else answer
+        elif full is not False:
+            answer = [*asked, {"role": "assistant", "content": answer}]
+        return [{"input_text": asked, "generated_text": answer}]
+
+
+def _is_chat(text: Any) -> bool:
+    return isinstance(text, (list, tuple)) and bool(text) and all(isinstance(message, dict) for message in text)
+
+
+def _sounds(audio: Any) -> list[Any]:
+    """The recordings of one question."""
+    return [] if audio is None else list(audio) if isinstance(audio, (list, tuple)) else [audio]
+
+
+def _heard(sound: Any) -> dict[str, Any]:
+    """A recording as a part of a message."""
+    return {"type": "audio", "path" if isinstance(sound, (str, os.PathLike)) else "audio": sound}
+
+
 _TASKS: dict[str, type[TextToAudioPipeline]] = {
     "text-to-audio": TextToAudioPipeline,
     "text-to-speech": TextToAudioPipeline,
 }
+_LISTENING = ("audio-text-to-text", "any-to-any")
 
 
 def pipeline(
@@ -129,40 +231,58 @@ def pipeline(
     tokenizer: Any = None,
     device: Any = None,
     model_kwargs: dict[str, Any] | None = None,
+    processor: Any = None,
     **kwargs: Any,
 ) -> Any:
     """A callable for a task.
 
     Args:
-        task: ``"text-to-audio"`` (also spelled ``"text-to-speech"``); implied by ``model`` where left out.
-        model: a folder, a name on the Hub, or a model; then ``tokenizer`` is needed.
+        task: ``"text-to-audio"`` (also spelled ``"text-to-speech"``) or ``"audio-text-to-text"`` (also
+            ``"any-to-any"``); implied by ``model`` where left out.
+        model: a folder, a name on the Hub, or a model; then its ``tokenizer`` is needed, or its ``processor`` where it
+            listens.
         device: a device. kwargs: ``dtype, device_map, attn_implementation, revision, token, cache_dir,
             local_files_only`` for loading, as ``model_kwargs``; the rest for the pipeline itself.
 
     Raises:
         ParamError: an unknown task, or no model.
     """
-    if task is not None and task not in _TASKS:
-        raise ParamError(f"task={task!r}", expected=f"one of {sorted(_TASKS)}")
+    if task is not None and task not in (*_TASKS, *_LISTENING):
+        raise ParamError(f"task={task!r}", expected=f"one of {sorted((*_TASKS, *_LISTENING))}")
     if model is None:
         raise ParamError("no model", expected="a folder, a name on the Hub, or a model")
     for ignored in ("framework", "use_fast", "trust_remote_code"):
         kwargs.pop(ignored, None)
     loading = {name: kwargs.pop(name) for name in _LOADING if name in kwargs}
-    for name in kwargs:
-        if name not in _OWN:
-            known = [*_OWN, *_LOADING, "task", "model", "config", "tokenizer", "device", "model_kwargs"]
-            raise unknown_argument(name, known, where="pipeline")
     access = {name: value for name, value in loading.items() if name in HUB_ACCESS}
+    listens = task in _LISTENING or (task is None and _listens(model, access))
+    own = _OWN[1:] if listens else _OWN
+    for name in kwargs:
+        if name not in own:
+            known = [*own, *_LOADING, "task", "model", "config", "tokenizer", "processor", "device", "model_kwargs"]
+            raise unknown_argument(name, known, where="pipeline")
+    parts = {"tokenizer": tokenizer, "processor": processor}
+    part, foreign = ("processor", "tokenizer") if listens else ("tokenizer", "processor")
+    if parts[foreign] is not None:
+        raise ParamError(f"{foreign}= for a pipeline that has none", fix=f"Pass {part}=, or leave it out")
+    heads, reads = (AutoModelForMultimodalLM, AutoProcessor) if listens else (AutoModelForTextToWaveform, AutoTokenizer)
+    reader = parts[part]
     if isinstance(model, torch.nn.Module):
         if "dtype" in loading or "torch_dtype" in loading:
             model = model.to(dtype_of(loading.get("dtype", loading.get("torch_dtype"))))
-        if tokenizer is None:
-            raise ParamError("a model without a tokenizer", fix="Pass tokenizer=, or the model's folder instead")
-        name = tokenizer
+        if reader is None:
+            raise ParamError(f"a model without a {part}", fix=f"Pass {part}=, or the model's folder instead")
     else:
-        name = model if tokenizer is None else tokenizer
-        model = AutoModelForTextToWaveform.from_pretrained(model, config=config, **loading, **(model_kwargs or {}))
-    if not callable(name):
-        name = AutoTokenizer.from_pretrained(name, **access)
-    return _TASKS[task or "text-to-audio"](model, name, device, **kwargs)
+        reader = model if reader is None else reader
+        model = heads.from_pretrained(model, config=config, **loading, **(model_kwargs or {}))
+    if not callable(reader):
+        reader = reads.from_pretrained(reader, **access)
+    if listens:
+        return AudioTextToTextPipeline(model, reader, device, **kwargs)
+    return _TASKS[task or "text-to-audio"](model, reader, device, **kwargs)
+
+
+def _listens(model: Any, access: dict[str, Any]) -> bool:
+    """Whether a model, or that of a checkpoint, is one that listens."""
+    config: Any = model.config if isinstance(model, torch.nn.Module) else AutoConfig.from_pretrained(model, **access)
+    return config.model_type in registry.model_types(registry.LISTEN)

@@ -14,18 +14,20 @@ from antiphon.checkpoints.built_in import MUSIC
 from antiphon.checkpoints.checkpoint_folder import CheckpointFolder
 from antiphon.errors import ConfigError, ParamTypeError
 from antiphon.models import registry
-from antiphon.models.auto import AutoModelForTextToWaveform, AutoProcessor, AutoTokenizer
+from antiphon.models.auto import AutoProcessor, AutoTokenizer
 from antiphon.models.configuration import dtype_of
 from antiphon.models.devices import device_of
 from antiphon.models.quantized import plan_of
 from antiphon.tasks.adapters import ScaledAdapter, put_on
 from antiphon.tasks.composer import Composer
+from antiphon.tasks.listener import Listener
 from antiphon.tasks.melody import follows_none
 from antiphon.tasks.talker import Talker
 
 _HALF = (torch.float16, torch.bfloat16)
 _COMPOSED_BY = registry.model_types(registry.MUSIC)
 _TALKED_BY = registry.model_types(registry.TALK)
+_LISTENED_BY = registry.model_types(registry.LISTEN)
 
 
 def load(
@@ -44,7 +46,8 @@ def load(
     subfolder: str = "",
     force_download: bool = False,
 ) -> Any:
-    """The task object of a checkpoint: a ``Composer`` for MusicGen and MusicGen Melody, a ``Talker`` for Moshi.
+    """The task object of a checkpoint: a ``Composer`` for MusicGen and MusicGen Melody, a ``Talker`` for Moshi, and a
+    ``Listener`` for Music Flamingo and Audio Flamingo 3.
 
     Args:
         name_or_dir: a folder, or a name on the Hub (``facebook/musicgen-small``, also with ``@revision``); unless told
@@ -78,19 +81,17 @@ def load(
     folder = hub.described(name_or_dir, **access)
     config = CheckpointFolder(folder, Elsewhere.taken_from(dict(parts), access)).values()
     kind = config.get("model_type")
-    if kind not in (*_COMPOSED_BY, *_TALKED_BY):
+    if kind not in (*_COMPOSED_BY, *_TALKED_BY, *_LISTENED_BY):
         raise ConfigError(
             f"{os.fspath(name_or_dir)!r} holds a model of type {kind!r}",
-            expected="a musicgen, a musicgen_melody or a moshi checkpoint, the types with a short way so far",
+            expected=f"one of {sorted((*_COMPOSED_BY, *_TALKED_BY, *_LISTENED_BY))}, the types with a short way",
             fix="Use antiphon.AutoModel for the others",
         )
     if wanted is None and place.type == "cpu" and dtype_of(config.get("dtype", config.get("torch_dtype"))) in _HALF:
         wanted = torch.float32  # CPUs are slow in half precision
-    talks = kind in _TALKED_BY
-    kinds: Any = registry.model_class(kind, registry.TALK) if talks else AutoModelForTextToWaveform
     # a task object is there to be used: weights in memory of their own are laid out for the step, which reads them
     # 10 % faster than through the file
-    model = kinds.from_pretrained(
+    model = registry.model_class(kind, _role_of(kind)).from_pretrained(
         name_or_dir, dtype=wanted, device=place, quantize=quantize, copy=True, **parts, **access
     )
     origin: dict[str, Any] = {"revision": folder.name} if hub.is_cached(folder) else {}
@@ -99,12 +100,19 @@ def load(
     if scaled:
         reach = {key: access[key] for key in ("token", "cache_dir", "local_files_only", "force_download")}
         origin["adapters"] = put_on(model, scaled, **reach)
-    if talks:
+    if kind in _TALKED_BY:
         tokenizer = AutoTokenizer.from_pretrained(name_or_dir, **access)
         model = _with_whole_codec(model, name_or_dir, access)
         return Talker(model, tokenizer, name=os.fspath(name_or_dir), origin=origin)
     processor = AutoProcessor.from_pretrained(name_or_dir, **parts, **access)
-    return Composer(model, processor, name=os.fspath(name_or_dir), origin=origin)
+    taken = Listener if kind in _LISTENED_BY else Composer
+    return taken(model, processor, name=os.fspath(name_or_dir), origin=origin)
+
+
+def _role_of(kind: str) -> str:
+    """What a model of that type does."""
+    roles = {registry.TALK: _TALKED_BY, registry.LISTEN: _LISTENED_BY}
+    return next((role for role, types in roles.items() if kind in types), registry.MUSIC)
 
 
 def _with_whole_codec(model: Any, name_or_dir: str | os.PathLike[str], access: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from antiphon.audio.formats import SUFFIXES
 from antiphon.errors import DataError
 from antiphon.training.captions import TEXT_KEYS, caption_beside, melody_of, texts_of
 from antiphon.training.lines import Lines
@@ -24,9 +25,6 @@ from antiphon.training.skipped import Skipped
 
 logger = logging.getLogger(__name__)
 
-_LOSSLESS = (".wav", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".rf64")
-_LOSSY = (".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".webm", ".mka")
-SUFFIXES = frozenset((*_LOSSLESS, *_LOSSY))
 MANIFESTS = (".jsonl", ".jsonl.gz")
 _READ = frozenset(
     (*TEXT_KEYS, "path", "duration", "sample_rate", "melody", "start_s", "end_s", "info_path", "questions")
