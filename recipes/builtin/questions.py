@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from random import Random
 
+from antiphon.tasks.facts import QUESTION
 from antiphon.training.questions import DESCRIBE, Question
 from recipes.builtin.songs.captions import full_caption, tempo_words
 from recipes.builtin.songs.piece import Piece
@@ -27,6 +28,8 @@ _TOLD = (
 )
 
 FORM = (
+    QUESTION,
+    QUESTION,
     "Describe it in a JSON object.",
     "Give genre, tempo, key, instruments, mood and structure as JSON.",
     "Fill in the fields as JSON.",

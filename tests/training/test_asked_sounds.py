@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,15 @@ def test_adapters_lie_on_the_parts_that_learn(data: Path, checkpoint: Path, lear
     names = model.get_adapter_state_dict()
     assert {part for part in ("audio_tower", "projector", "language_model") if any(part in n for n in names)} == parts
     assert any(tensor.any() for name, tensor in names.items() if "lora_B" in name)
+
+
+def test_the_job_on_the_page_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    block = next(b for b in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if 'objective = "listening"' in b)
+    (tmp_path / "job.toml").write_text(block, encoding="utf-8")
+    found = read_job(tmp_path / "job.toml")
+    assert found.listening.learn == ("projector", "language_model")
+    assert found.lora is not None
 
 
 def test_jobs_that_cannot_be_are_refused(data: Path, checkpoint: Path) -> None:
