@@ -43,7 +43,8 @@ from antiphon.training.speech_coder import SpeechCoder
 log = logging.getLogger(__name__)
 
 Report = Callable[[Progress], None]
-Told = Callable[[Any], tuple[Examples, Examples | None]]  # what a processor is trained with, and measured on
+# what a model with a processor learns from, and what it is measured on
+ExamplesFor = Callable[[Any], tuple[Examples, Examples | None]]
 _HELD_OUT_SEED = 20_260_000
 _TOLD_EVERY = 200
 
@@ -53,8 +54,8 @@ class Job:
 
     Args:
         file: what to do. processes: which of how many this one is, and on what device. tell: is told what goes on
-            before the first step. told: of a listening model, makes its examples where the file's ``train`` is no data
-            set that is known here.
+            before the first step. examples: makes those of a listening model for its processor, where the file's
+            ``train`` is no data set that is known here.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class Job:
         *,
         processes: Processes | None = None,
         tell: Callable[[str], None] = log.info,
-        told: Told | None = None,
+        examples: ExamplesFor | None = None,
     ) -> None:
         self.file = file
-        self._told = told
+        self._examples = examples
         self.processes = processes or Processes()
         self.device = self.processes.device
         self.folder = file.path(file.folder)
@@ -243,8 +244,8 @@ class Job:
         file, section = self.file, self.file.listening
         model, processor = job_model.flamingo(file)
         model.to(self.device)
-        if self._told is not None:
-            examples, measured = self._told(processor)
+        if self._examples is not None:
+            examples, measured = self._examples(processor)
         else:
             train, held_out = self._inspected(channels=None, kind=answered)
 

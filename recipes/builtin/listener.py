@@ -123,8 +123,8 @@ def train_listener(runs: Path, *, job: Path = JOB, report: Callable[[Progress], 
     """Trains the listening model as the job's file says, or goes on, and gives the folder of its best weights."""
     file = read_job(job)
 
-    def told(processor: Any) -> tuple[Examples, Examples]:
+    def examples(processor: Any) -> tuple[Examples, Examples]:
         every = AskedPieces(runs / "pieces", runs / "asked", processor, seconds=file.data.seconds)
         return every.divided(file.data.held_out_share)
 
-    return Job(file, told=told).run(report=report)
+    return Job(file, examples=examples).run(report=report)
