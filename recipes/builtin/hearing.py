@@ -9,7 +9,7 @@ import argparse
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ SCORES: dict[str, Score] = {
 }
 
 
-def judged(answers: dict[str, Sequence[str]], pieces: Sequence[Piece]) -> dict[str, dict[str, float]]:
+def judged(answers: Mapping[str, Sequence[str]], pieces: Sequence[Piece]) -> dict[str, dict[str, float]]:
     """Gives for each of ``SCORES`` the share that is ``right``, and ``chance``: that of the same answers when each is
     given about every piece.
 
