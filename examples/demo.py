@@ -1,4 +1,5 @@
-"""The demo: three pieces from words and one after a melody, by the small models that come with the package.
+"""The demo: three pieces from words and one after a melody, by the small models that come with the package, and what a
+third one hears in them.
 
 Run it as ``make demo``, or ``python examples/demo.py [FOLDER]``.
 """
@@ -16,7 +17,7 @@ import antiphon
 from antiphon.audio.clip import Audio
 from antiphon.audio.melody_picture import draw_melody
 from antiphon.audio.picture import draw
-from antiphon.checkpoints.built_in import MELODY, MUSIC
+from antiphon.checkpoints.built_in import LISTENER, MELODY, MUSIC, built_in
 from antiphon.cli.model_choice import BIGGER
 
 SECONDS = 8.0
@@ -28,6 +29,7 @@ PROMPTS = (
 FOLLOWING = "calm classical piano"
 TUNE = (0, 2, 4, 0, 0, 2, 4, 0, 4, 5, 7, 7, 4, 5, 7, 7)  # Frère Jacques, in semitones above the middle C
 NOTE_SECONDS, MIDDLE_C_HZ = 0.5, 261.63
+QUESTIONS = ("What style is it?", "What tempo and key?", "Which instruments do you hear?")
 
 
 @dataclass
@@ -53,6 +55,9 @@ def main() -> None:
     print(table(made))
     print("Beside each sound lies a picture of it (.png). followed-melody.png shows above the melody that was heard,")
     print("and below what was made of it: dark where the strongest pitch class is the one that was heard.")
+    if built_in(LISTENER) is not None:
+        print(f"\nAnother small model, {LISTENER}, has listened to the pieces. It was not told their words:\n")
+        print(answers(made))
 
 
 def from_words(folder: Path) -> list[Made]:
@@ -83,6 +88,17 @@ def after_melody(folder: Path) -> list[Made]:
     audio.save(folder / "followed.wav")
     draw_melody(compose.agreement(audio, melody), folder / "followed-melody.png", title=f"{FOLLOWING}, after a melody")
     return [Made(folder / "melody.wav", melody, None), Made(folder / "followed.wav", audio, took_s)]
+
+
+def answers(made: list[Made]) -> str:
+    """What the listening model says of each piece, beside the words that it was made from."""
+    listener = antiphon.load(LISTENER)
+    lines = []
+    for one in made:
+        if one.audio.prompt:
+            lines += [f"{one.path}: asked for was {one.audio.prompt!r}"]
+            lines += [f"  {question:<32} {listener.ask(one.audio, question)}" for question in QUESTIONS]
+    return "\n".join(lines) + "\n"
 
 
 def table(made: list[Made]) -> str:
