@@ -43,7 +43,7 @@ class Score:
 
 def _tempo(tolerance: float, *factors: float) -> Callable[[str, Piece], float]:
     def right(answer: str, piece: Piece) -> float:
-        found = re.search(r"\d+", answer)
+        found = re.search(r"\b\d+\b", answer)  # "80s" is no tempo
         told = float(found[0]) if found else 0.0
         return float(any(abs(told * factor / piece.tempo_bpm - 1) <= tolerance for factor in factors))
 
