@@ -27,15 +27,17 @@ from antiphon.models.headed import Headed
 from antiphon.models.musicgen_generation import Callers
 from antiphon.models.pretrained import PreTrainedModel, returned
 from antiphon.models.qwen2 import Qwen2Model
-from antiphon.models.text_model import initialise_text
+from antiphon.models.text_model import initialise_text, with_rows
 from antiphon.nn.linear import Linear
 from antiphon.outputs import AudioCausalLMOutputWithPast, AudioModelOutputWithPast
 
-# Files have the names that the classes had when the first checkpoints were published.
+# Files have the names that the classes had when the first checkpoints were published: of a whole model, and of a bare
+# one, in which the language model's own part stood one level deeper.
+_BARE_FILE_KEYS = KeyTable([("language_model.model", "language_model")])
 _FILE_KEYS = KeyTable(
     [
         ("language_model.lm_head", "lm_head"),
-        ("language_model.model", "model.language_model"),
+        ("language_model", "model.language_model"),
         ("audio_tower", "model.audio_tower"),
         ("multi_modal_projector", "model.multi_modal_projector"),
     ]
@@ -70,6 +72,8 @@ class AudioFlamingo3Model(PreTrainedModel):
 
     config_class: ClassVar[type[PreTrainedConfig]] = AudioFlamingo3Config
     nested_prefixes = ("model.",)
+    file_keys = _BARE_FILE_KEYS
+    ignored_keys: ClassVar[tuple[str, ...]] = (r"language_model\.lm_head\.", r"pos_emb\.")
     projector_class: type[AudioFlamingo3MultiModalProjector] = AudioFlamingo3MultiModalProjector
 
     def __init__(self, config: Any) -> None:
@@ -87,6 +91,10 @@ class AudioFlamingo3Model(PreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, **kwargs: Any) -> nn.Module:
+        """As of the language model."""
+        return self.language_model.resize_token_embeddings(new_num_tokens, **kwargs)
 
     def placed(self, frames: Tensor, windows: Tensor, window_frames: int) -> Tensor:
         """Frames (W, T, D) as the projector takes them, which here does not depend on when they are heard.
@@ -267,6 +275,8 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
     file_keys = _FILE_KEYS
     ignored_keys = (r"(model\.)?pos_emb\.",)
     bare_class: Any = AudioFlamingo3Model
+    # which of the two a checkpoint is for says its own configuration, and no name
+    relatives: ClassVar[dict[str, str]] = {"musicflamingo": "multimodal_lm"}
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -277,6 +287,12 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
 
     def initialise(self) -> None:
         initialise_text(self, self.config.text_config.initializer_range)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, **kwargs: Any) -> nn.Module:
+        """As of the language model; the head gets as many rows."""
+        embedding: nn.Module = self.model.resize_token_embeddings(new_num_tokens, **kwargs)
+        self.lm_head = with_rows(self.lm_head, self.config.text_config.vocab_size)
+        return embedding
 
     def get_decoder(self) -> Any:
         """The language model without its head."""

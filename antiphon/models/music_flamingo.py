@@ -6,6 +6,8 @@ those of transformers 5.23.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from antiphon.encoders.audio_encoder import MEL_A_FRAME
@@ -30,7 +32,6 @@ class MusicFlamingoModel(AudioFlamingo3Model):
     """
 
     config_class = MusicFlamingoConfig
-    ignored_keys = (r"pos_emb\.",)
     projector_class = MusicFlamingoMultiModalProjector
 
     @property
@@ -65,3 +66,4 @@ class MusicFlamingoForConditionalGeneration(AudioFlamingo3ForConditionalGenerati
 
     config_class = MusicFlamingoConfig
     bare_class = MusicFlamingoModel
+    relatives: ClassVar[dict[str, str]] = {"audioflamingo3": "multimodal_lm"}
