@@ -12,12 +12,9 @@ from torch import Tensor
 
 from antiphon.encoders.audio_encoder import MEL_A_FRAME
 from antiphon.encoders.rotary_time import RotaryTime
-from antiphon.models.audio_flamingo import (
-    AudioFlamingo3ForConditionalGeneration,
-    AudioFlamingo3Model,
-    AudioFlamingo3MultiModalProjector,
-)
+from antiphon.models.audio_flamingo import AudioFlamingo3ForConditionalGeneration
 from antiphon.models.audio_flamingo_config import MusicFlamingoConfig as MusicFlamingoConfig
+from antiphon.models.audio_flamingo_model import AudioFlamingo3Model, AudioFlamingo3MultiModalProjector
 
 
 class MusicFlamingoMultiModalProjector(AudioFlamingo3MultiModalProjector):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.errors import ParamError
+from antiphon.errors import ParamError, ParamTypeError
 from antiphon.generation.engine import StepOutput
 from antiphon.models.musicgen_generation import expanded
 from antiphon.nn.kv_cache import KVCache
@@ -63,13 +63,7 @@ class TextSteps:
     ) -> None:
         self.model, self.prompt, self.use_cache = model, prompt, use_cache
         self.cache = KVCache(capacity, dtype=cache_dtype) if cache is None and use_cache else cache
-        self._held = 0 if cache is None else cache.get_seq_length()
-        if self._held >= prompt.ids.shape[1] and use_cache:
-            raise ParamError(
-                f"past_key_values hold {self._held} columns and the prompt has {prompt.ids.shape[1]}",
-                expected="the beginning of the prompt, without its last column",
-                fix="Give the ids of all columns, those that the cache holds too, or crop the cache",
-            )
+        self._held = held_columns(cache, prompt.ids.shape[1], use_cache=use_cache)
         self._mask = prompt.mask if bool((prompt.mask == 0).any()) else None  # one that hides nothing is not passed
         # a cache of the caller's has its rows already, and what is recorded is recorded of every row
         self._owns = cache is None and use_cache and not any(states)
@@ -80,7 +74,7 @@ class TextSteps:
     def __call__(self, columns: Tensor, first: int) -> StepOutput:
         """One call over ``columns`` (B, 1, T) from ``first`` on, or over those that a caller's cache has not."""
         ids = columns[:, 0]
-        if first == 0 and self._held and self.use_cache:  # a cache of the caller's holds the beginning of the prompt
+        if first == 0 and self._held:  # a cache of the caller's holds the beginning of the prompt
             ids, first = ids[:, self._held :], self._held
         if first == 0 and self._owns:
             return self._begun(ids)
@@ -171,3 +165,27 @@ def _joined(parts: list[tuple[Tensor, int, KVCache]], index: int, *, rows: int, 
             whole[own, :, before:] = cache.layer(index).floats()[which]
         joined.append(whole)
     return joined[0], joined[1]
+
+
+def held_columns(cache: Any, columns: int, *, use_cache: bool) -> int:
+    """How many of a prompt's columns a caller's cache holds: it is taken for the beginning of this very prompt.
+
+    Raises:
+        ParamError: it holds all of them or more, or is given to a call that uses none. ParamTypeError: it is no cache.
+    """
+    if cache is None:
+        return 0
+    if not isinstance(cache, KVCache):
+        raise ParamTypeError(
+            f"past_key_values of class {type(cache).__name__}", expected="a cache, such as DynamicCache()"
+        )
+    if not use_cache:
+        raise ParamError("past_key_values with use_cache=False", expected="one of them")
+    held = cache.get_seq_length()
+    if held and not held < columns:
+        raise ParamError(
+            f"past_key_values with {held} columns before a prompt of {columns}",
+            expected="a cache that holds the beginning of this prompt, and not all of it",
+            fix="Give the whole prompt again, with what is new at its end, or a new cache",
+        )
+    return held

@@ -168,7 +168,7 @@ def test_a_text_goes_on_from_a_cache_of_its_beginning() -> None:
     with torch.no_grad():
         model(ids[:, :6], past_key_values=cache)
     assert torch.equal(model.generate(ids, max_new_tokens=5, past_key_values=cache), whole)
-    with pytest.raises(ParamError, match=r"hold 12 columns and the prompt has 8"):
+    with pytest.raises(ParamError, match=r"past_key_values with 12 columns before a prompt of 8"):
         model.generate(ids, max_new_tokens=5, past_key_values=cache)
 
 
