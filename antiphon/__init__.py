@@ -19,6 +19,7 @@ _NAMES: dict[str, str] = {
     "AudioFlamingo3EncoderConfig": "antiphon.models.audio_flamingo",
     "AudioFlamingo3ForConditionalGeneration": "antiphon.models.audio_flamingo",
     "AudioFlamingo3Model": "antiphon.models.audio_flamingo",
+    "AudioTextToTextPipeline": "antiphon.models.pipelines",
     "AutoConfig": "antiphon.models.auto",
     "AutoFeatureExtractor": "antiphon.models.auto",
     "AutoModel": "antiphon.models.auto",

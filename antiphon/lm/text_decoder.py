@@ -59,8 +59,8 @@ class TextDecoder(nn.Module):
         super().__init__()
         self.embedding = Embedding(vocabulary, width, padding_idx=padding)
         self.rotary = Rotary(head_width, base)
-        self.window = window
-        self.windowed = list(windowed) if not all(windowed) else []
+        self.window = window if not windowed or any(windowed) else None
+        self.windowed = list(windowed) if any(windowed) and not all(windowed) else []  # where layers differ
 
         def norm() -> RMSNorm:
             return RMSNorm(width, eps, scaled_in_float32=scaled_in_float32)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from antiphon.errors import ParamError
 from antiphon.models.text_generation import check_ids
+from antiphon.models.text_steps import held_columns
 
 _OF_SOUND = ("input_features", "input_features_mask", "window_indices", "audio_features")
 
@@ -41,8 +42,8 @@ def with_sound(model: Any, inputs: Tensor | None, kwargs: dict[str, Any]) -> dic
         return given
     check_ids(ids, model.get_input_embeddings().num_embeddings - 1)
     placeholders = ids == model.config.audio_token_id
-    cache = given.get("past_key_values")
-    held = 0 if cache is None or given.get("use_cache") is False else cache.get_seq_length()
+    use_cache = given.get("use_cache") is not False
+    held = held_columns(given.get("past_key_values"), ids.shape[1], use_cache=use_cache)
     open_places = bool(placeholders[:, held:].any())
     if open_places and not has_sound:
         raise ParamError(

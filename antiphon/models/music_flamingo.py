@@ -6,16 +6,15 @@ those of transformers 5.23.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from antiphon.encoders.audio_encoder import MEL_A_FRAME
 from antiphon.encoders.rotary_time import RotaryTime
-from antiphon.models.audio_flamingo import (
-    AudioFlamingo3ForConditionalGeneration,
-    AudioFlamingo3Model,
-    AudioFlamingo3MultiModalProjector,
-)
+from antiphon.models.audio_flamingo import AudioFlamingo3ForConditionalGeneration
 from antiphon.models.audio_flamingo_config import MusicFlamingoConfig as MusicFlamingoConfig
+from antiphon.models.audio_flamingo_model import AudioFlamingo3Model, AudioFlamingo3MultiModalProjector
 
 
 class MusicFlamingoMultiModalProjector(AudioFlamingo3MultiModalProjector):
@@ -30,7 +29,6 @@ class MusicFlamingoModel(AudioFlamingo3Model):
     """
 
     config_class = MusicFlamingoConfig
-    ignored_keys = (r"pos_emb\.",)
     projector_class = MusicFlamingoMultiModalProjector
 
     @property
@@ -65,3 +63,4 @@ class MusicFlamingoForConditionalGeneration(AudioFlamingo3ForConditionalGenerati
 
     config_class = MusicFlamingoConfig
     bare_class = MusicFlamingoModel
+    relatives: ClassVar[dict[str, str]] = {"audioflamingo3": "multimodal_lm"}

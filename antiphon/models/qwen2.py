@@ -5,7 +5,7 @@ Source: Yang et al., "Qwen2 Technical Report", 2024; the numbers are those of tr
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from antiphon.generation.config import GenerationConfig
 from antiphon.lm.text_decoder import TextDecoder
 from antiphon.models.qwen2_config import SLIDING
 from antiphon.models.qwen2_config import Qwen2Config as Qwen2Config
-from antiphon.models.text_model import TextForCausalLM, TextModel
+from antiphon.models.text_model import TextForCausalLM, TextModel, with_rows
 from antiphon.nn.linear import Linear
 
 _LAYER = "text.stack.layers.{}"
@@ -100,3 +100,11 @@ class Qwen2ForCausalLM(TextForCausalLM):
     def set_input_embeddings(self, value: nn.Module) -> None:
         super().set_input_embeddings(value)
         self._tie()
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, **kwargs: Any) -> nn.Module:
+        """As of any model; the head gets as many rows."""
+        embedding = super().resize_token_embeddings(new_num_tokens, **kwargs)
+        self.vocab_size = self.config.vocab_size
+        self.lm_head = with_rows(self.lm_head, self.vocab_size)
+        self._tie()
+        return embedding

@@ -1,10 +1,9 @@
-"""``generate`` of a language model over text: prompts, masks and positions, and the model as the loop's step model."""
+"""``generate`` of a language model over text: from the arguments to a prompt, a plan, and what is returned."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,12 +14,12 @@ from antiphon.errors import ParamError
 from antiphon.generation import precedence
 from antiphon.generation.config import GenerationConfig
 from antiphon.generation.delays import UNDECIDED, DelayPattern
-from antiphon.generation.engine import Generation, Plan, StepOutput
+from antiphon.generation.engine import Generation, Plan
 from antiphon.generation.philox import ItemNoise, item_seeds
 from antiphon.generation.sampling import build_processors, is_sampling
 from antiphon.generation.stopping import MaxTime, StoppingCriteriaList, StopStrings
-from antiphon.models.musicgen_generation import Callers, expanded
-from antiphon.nn.kv_cache import KVCache
+from antiphon.models.musicgen_generation import Callers
+from antiphon.models.text_steps import TextPrompt, TextSteps
 from antiphon.outputs import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 
 log = logging.getLogger(__name__)
@@ -29,101 +28,6 @@ _ACCEPTED = (
     *("input_ids", "attention_mask", "position_ids", "inputs_embeds", "past_key_values"),
     *("tokenizer", "prefix_allowed_tokens_fn"),
 )
-
-
-@dataclass
-class TextPrompt:
-    """What a text goes on from.
-
-    Attributes:
-        ids: (B, L0) int64; where there are only embeddings, an id that no text has. embedded: (B, L0, D) or ``None``.
-        mask: (B, L0), 1 for real columns. positions: (B, L0) int64. hidden: leading columns that are not returned.
-    """
-
-    ids: Tensor
-    embedded: Tensor | None
-    mask: Tensor
-    positions: Tensor
-    hidden: int = 0
-
-    def repeated(self, times: int) -> TextPrompt:
-        """Every row ``times`` times, neighbours together."""
-        ids, mask, positions = (part.repeat_interleave(times, dim=0) for part in (self.ids, self.mask, self.positions))
-        return TextPrompt(ids, expanded(self.embedded, times), mask, positions, self.hidden)
-
-
-class TextSteps:
-    """A documented model of text as the loop's step model: every step is one call of it.
-
-    Args:
-        model: anything with the call of ``MoshiForCausalLM``. cache: the caller's own, or ``None``.
-        states: ask for hidden states and for attentions.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        prompt: TextPrompt,
-        *,
-        capacity: int,
-        use_cache: bool,
-        cache: Any = None,
-        cache_dtype: str | None = None,
-        states: tuple[bool, bool] = (False, False),
-    ) -> None:
-        self.model, self.prompt, self.use_cache = model, prompt, use_cache
-        self.cache = KVCache(capacity, dtype=cache_dtype) if cache is None and use_cache else cache
-        self._held = 0 if cache is None else cache.get_seq_length()
-        if self._held >= prompt.ids.shape[1] and use_cache:
-            raise ParamError(
-                f"past_key_values hold {self._held} columns and the prompt has {prompt.ids.shape[1]}",
-                expected="the beginning of the prompt, without its last column",
-                fix="Give the ids of all columns, those that the cache holds too, or crop the cache",
-            )
-        self._mask = prompt.mask if bool((prompt.mask == 0).any()) else None  # one that hides nothing is not passed
-        self._states = {"output_hidden_states": True} if states[0] else {}
-        self._states |= {"output_attentions": True} if states[1] else {}
-
-    def __call__(self, columns: Tensor, first: int) -> StepOutput:
-        """One call over ``columns`` (B, 1, T) from ``first`` on, or over those that a caller's cache has not."""
-        ids = columns[:, 0]
-        if first == 0 and self._held and self.use_cache:  # a cache of the caller's holds the beginning of the prompt
-            ids, first = ids[:, self._held :], self._held
-        output = self.model(
-            **self._inputs(ids, first),
-            attention_mask=self._up_to(self._mask, first + ids.shape[1]),
-            position_ids=self._places(first, ids.shape[1]),
-            past_key_values=self.cache,
-            use_cache=self.use_cache,
-            logits_to_keep=1,
-            return_dict=True,
-            **self._states,
-        )
-        return StepOutput(output.logits[:, -1].to(columns.device), output.hidden_states, output.attentions)
-
-    def _inputs(self, ids: Tensor, first: int) -> dict[str, Tensor]:
-        embedded = self.prompt.embedded
-        if embedded is None:
-            return {"input_ids": ids}
-        if first >= embedded.shape[1]:
-            return {"input_ids": ids}
-        new = ids[:, embedded.shape[1] - first :]
-        own = embedded[:, first:]
-        return {"inputs_embeds": torch.cat([own, self.model.get_input_embeddings()(new).to(own)], dim=1)}
-
-    def _places(self, first: int, count: int) -> Tensor:
-        held = self.prompt.positions
-        later = torch.arange(1, max(0, first + count - held.shape[1]) + 1, device=held.device)
-        return torch.cat([held, held[:, -1:] + later], dim=1)[:, first : first + count]
-
-    def reorder(self, rows: Tensor) -> None:
-        """Row r goes on from what was row ``rows[r]``, (R,) int64, of the same prompt."""
-        self.cache.reorder_cache(rows)
-
-    @staticmethod
-    def _up_to(mask: Tensor | None, columns: int) -> Tensor | None:
-        # negative padding cuts
-        return mask if mask is None else functional.pad(mask, (0, columns - mask.shape[1]), value=1)
 
 
 def generate_text(
@@ -157,6 +61,7 @@ def generate_text(
         use_cache=plan.use_cache,
         cache=given.get("past_key_values"),
         cache_dtype=config.cache_dtype,
+        copies=rows_of_each(config),
         states=(
             plan.keep_states and bool(config.output_hidden_states),
             plan.keep_states and bool(config.output_attentions),

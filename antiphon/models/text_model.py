@@ -16,6 +16,7 @@ from antiphon.models.headed import Headed
 from antiphon.models.musicgen_generation import Callers
 from antiphon.models.pretrained import PreTrainedModel, recorded, returned
 from antiphon.nn.kv_cache import DynamicCache, KVCache
+from antiphon.nn.linear import Linear
 from antiphon.nn.norms import RMSNorm
 from antiphon.outputs import BaseModelOutputWithPast, CausalLMOutputWithPast, ModelOutput
 
@@ -42,6 +43,19 @@ def initialise_text(model: nn.Module, deviation: float) -> None:
                 nn.init.zeros_(module.weight[module.padding_idx])
         elif isinstance(module, RMSNorm):
             nn.init.ones_(module.weight)
+
+
+def with_rows(head: Any, rows: int) -> Linear:
+    """A head like ``head`` over ``rows`` tokens, whose new rows are zeros; the head itself where it has as many."""
+    if head.out_features == rows:
+        own: Linear = head
+        return own
+    made = Linear(head.in_features, rows, bias=False, device=head.weight.device, dtype=head.weight.dtype)
+    kept = min(rows, head.out_features)
+    with torch.no_grad():
+        made.weight.zero_()
+        made.weight[:kept] = head.weight[:kept]
+    return made
 
 
 def check_cache(past_key_values: Any) -> None:

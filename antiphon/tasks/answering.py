@@ -12,7 +12,8 @@ from torch import Tensor
 from antiphon.generation.config import GenerationConfig
 from antiphon.generation.engine import Generation
 from antiphon.models.musicgen_generation import Callers
-from antiphon.models.text_generation import TextPrompt, TextSteps, text_plan
+from antiphon.models.text_generation import text_plan
+from antiphon.models.text_steps import TextPrompt, TextSteps
 from antiphon.nn.kv_cache import KVCache
 from antiphon.tasks.answer import Finish
 from antiphon.tasks.heard_sound import Listened

@@ -22,20 +22,38 @@ class Form:
 
     Args:
         model: that answers. asked: the conversation. texts: of its vocabulary. tokenizer, sound_token: of the prompts.
+        cache: holds the beginning of the conversation already.
+
+    Attributes:
+        cache: of the conversation and of what was written, but for what is to pass with the next slot.
     """
 
-    def __init__(self, model: Any, asked: Asked, *, texts: TokenTexts, tokenizer: Any, sound_token: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        asked: Asked,
+        *,
+        texts: TokenTexts,
+        tokenizer: Any,
+        sound_token: int,
+        cache: KVCache | None = None,
+    ) -> None:
         self._model, self._texts, self._tokenizer, self._sound_token = model, texts, tokenizer, sound_token
         self._ids = list(asked.ids)
         self._start = len(self._ids)
         self._sounds = asked.sounds
-        self._cache: KVCache | None = None
+        self.cache = KVCache() if cache is None else cache
 
     @property
     def text(self) -> str:
         """All that was written, by either."""
-        text: str = self._tokenizer.decode(self._ids[self._start :])
+        text: str = self._tokenizer.decode(self.written)
         return text
+
+    @property
+    def written(self) -> list[int]:
+        """The ids of it."""
+        return self._ids[self._start :]
 
     def print(self, text: str) -> None:
         """Writes what is given."""
@@ -90,10 +108,10 @@ class Form:
             [Asked(self._ids, self._sounds)],
             GenerationConfig(do_sample=False, max_new_tokens=slot.most_tokens),
             sound_token=self._sound_token,
-            cache=self._cache,
+            cache=self.cache,
             processors=[masked],
         )
-        self._cache, self._sounds = answering.cache, ()  # the sounds are among the cached columns from now on
+        self._sounds = ()  # they are among the cached columns from now on
         with closing(answering.steps()) as steps:
             for (token,) in steps:
                 if slot.closes(token):

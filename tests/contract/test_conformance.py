@@ -21,7 +21,7 @@ def marked() -> dict[str, set[str]]:
     rows: dict[str, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "row":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.row":
                 for argument in node.args:
                     assert isinstance(argument, ast.Constant), f"{path}: marks name rows as plain strings"
                     rows[str(argument.value)].add(path.relative_to(ROOT / "tests").as_posix())

@@ -16,17 +16,18 @@ transformers.utils.logging.disable_progress_bar()
 
 TEXTS = 60  # tokens of a text
 SOUND, BEGIN, END, PAD = 50, 51, 52, 53
-BANDS, MEL = 8, 3000  # of a window
+BANDS, MEL = 8, 100  # of a window, which here is of one second
 
 
 def encoder_fields(**changes: Any) -> dict[str, Any]:
-    """Two layers of 32."""
+    """Two layers of 40, whose windows are short."""
     own: dict[str, Any] = {
         "num_mel_bins": BANDS,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 48,
         "hidden_size": 40,
+        "max_source_positions": MEL // 2,
     }
     return {**own, **changes}
 
@@ -112,7 +113,7 @@ def frames_of(mel: int) -> int:
 
 
 def windows_of(*lengths: int, seed: int = 2) -> dict[str, Tensor]:
-    """One window of random features for each length in mel frames, padded to 30 s, with its mask."""
+    """One window of random features for each length in mel frames, with padding to the whole, and its mask."""
     features = torch.randn((len(lengths), BANDS, MEL), generator=torch.Generator().manual_seed(seed))
     own = torch.arange(MEL) < torch.tensor(lengths)[:, None]
     return {"input_features": features, "input_features_mask": own.to(torch.int32)}

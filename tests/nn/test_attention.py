@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ConfigError, ParamError
-from antiphon.nn.attention import Attention
+from antiphon.nn.attention import PROJECTIONS, Attention
 from antiphon.nn.kv_cache import LayerCache
 from antiphon.nn.masks import Mask, causal_mask, memory_mask
 
@@ -219,6 +219,13 @@ def test_heads_that_do_not_divide_are_refused() -> None:
 def test_flash_attention_on_a_cpu_is_refused_by_name() -> None:
     with pytest.raises(ParamError, match="flash attention on cpu"):
         made(implementation="flash_attention_2")(noise(1, 2, 16))
+
+
+def test_biases_are_where_they_are_named() -> None:
+    for named in (True, False, ("query", "value", "out"), ("query", "key", "value"), ()):
+        made = Attention(8, 2, kv_heads=1, bias=named)
+        has = {name for name, layer in made.named_children() if layer.bias is not None}
+        assert has == set(PROJECTIONS if named is True else named or ())
 
 
 def test_the_projections_over_one_input_are_one_group() -> None:

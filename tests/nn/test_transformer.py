@@ -108,3 +108,20 @@ def test_dropout_acts_in_training_only() -> None:
     with torch.no_grad():
         assert not torch.equal(stack.train()(x, causal(4)), stack(x, causal(4)))
         assert torch.equal(stack.eval()(x, causal(4)), stack(x, causal(4)))
+
+
+def test_layers_may_differ_in_what_they_see() -> None:
+    stack, x = made(2).eval(), noise(1, 5, 8)
+    full, near = (causal_mask(5, 5, None, device=x.device, window=window) for window in (None, 2))
+    with torch.no_grad():
+        hidden = x
+        for number, mask in enumerate((near, full)):
+            hidden, _, _ = stack.layers[number](hidden, Context(mask=mask), number)
+        out = stack(x, Context(masks=[near, full]))
+        assert torch.equal(out, stack.norm(hidden))
+        assert not torch.allclose(out, stack(x, Context(mask=full)))
+        cache, pieces = DynamicCache(), []
+        for t in range(5):
+            masks = [causal_mask(1, t + 1, None, device=x.device, window=window) for window in (2, None)]
+            pieces.append(stack(x[:, t : t + 1], Context(masks=masks, cache=cache)))
+    assert torch.allclose(torch.cat(pieces, dim=1), out, atol=1e-6)

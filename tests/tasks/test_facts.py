@@ -32,7 +32,7 @@ def texts(listener: Listener) -> TokenTexts:
 
 def form_of(listener: Listener, texts: TokenTexts, listened: Listened) -> Form:
     tokenizer, sound_token = listener.processor.tokenizer, listener.processor.audio_token_id
-    row = listener.row([listened], QUESTION)
+    row = listener.conversation([listened], QUESTION)
     return Form(listener.model, row, texts=texts, tokenizer=tokenizer, sound_token=sound_token)
 
 
@@ -75,6 +75,26 @@ def test_the_facts_of_a_sound_depend_on_it(listener: Listener) -> None:
     one, other = listener.facts(noise(2)), listener.facts(noise(2, seed=1))
     check(one, 2)
     assert one != other
+
+
+def test_facts_use_again_what_was_heard(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener.forget()
+    fresh = listener.facts(noise(2))
+    listener.forget()
+    listener.ask(noise(2), "Key?", max_new_tokens=3)
+    columns: list[int] = []
+    forward = type(listener.model).forward
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        ids = kwargs.get("input_ids")
+        columns.append((kwargs["inputs_embeds"] if ids is None else ids).shape[1])
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(listener.model), "forward", counted)
+    (listened,) = listener.listen([listener.read(noise(2))])
+    prompt = len(listener.conversation([listened], QUESTION).ids)
+    assert listener.facts(noise(2)) == fresh
+    assert columns[0] <= prompt - len(listened.features)
 
 
 def test_facts_are_of_the_beginning_or_refused(listener: Listener) -> None:
