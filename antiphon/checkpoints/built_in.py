@@ -8,7 +8,8 @@ from antiphon.checkpoints.json_files import CONFIG_NAME
 
 MUSIC = "antiphon/musicgen-mini"
 MELODY = "antiphon/musicgen-melody-mini"
-NAMES = (MUSIC, MELODY)
+LISTENER = "antiphon/music-flamingo-mini"
+NAMES = (MUSIC, MELODY, LISTENER)
 
 PLACE = Path(__file__).parents[1] / "built_in"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from antiphon.checkpoints.built_in import LISTENER, built_in
 from antiphon.cli.interruption import Interruption
 from antiphon.cli.model_choice import MODEL_VARIABLE
 from antiphon.cli.terminal import is_live, put, put_json, put_piece, say
@@ -89,18 +90,24 @@ def ask(
 
 
 def model_name(model: str | None) -> str:
-    """The model that was named, else the one in the variable.
+    """The model that was named, else the one in the variable, else the built-in one.
 
     Raises:
-        BadParameter: neither.
+        BadParameter: none of them is there.
     """
     name = model or os.environ.get(MODEL_VARIABLE)
-    if not name:
+    if name:
+        return name
+    if built_in(LISTENER) is None:
         raise typer.BadParameter(
             f"no model was named. Pass --model or set {MODEL_VARIABLE}: a folder, or a name on the Hub such as "
             f"{PUBLISHED}."
         )
-    return name
+    say(
+        f"model: the small built-in one, {LISTENER}, which knows sampled instruments alone; for other music name a "
+        f"bigger one with --model, a name on the Hub such as {PUBLISHED}"
+    )
+    return LISTENER
 
 
 def load_listener(name: str, *, dtype: str | None, device: str | None, quantize: str | None) -> Listener:

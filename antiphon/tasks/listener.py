@@ -166,7 +166,7 @@ class Listener:
         if self._texts is None:
             size = vocabulary_of(self.model)
             self._texts = TokenTexts(self.processor.tokenizer, size, self.model.device)
-        row = self.row([listened], QUESTION)
+        row = self.conversation([listened], QUESTION)
         columns = signature_of(row.ids, row.sounds, self._prompts.sound_token)
         form = Form(
             self.model,
@@ -205,7 +205,7 @@ class Listener:
         request: ListeningRequest,
         seed: int | None,
     ) -> Generator[str, None, Answer]:
-        row = self.row(sounds, question, turns, seed)
+        row = self.conversation(sounds, question, turns, seed)
         columns = signature_of(row.ids, row.sounds, self._prompts.sound_token)
         answering = self._answering([row], request, cache=self.prefixes.take(columns))
         stream, said = TokenStream(self.processor.tokenizer), ""
@@ -253,7 +253,7 @@ class Listener:
         new = [sound for sounds in each for sound in sounds if isinstance(sound, HeardSound)]
         listened = iter(self.listen(new))  # the windows of all of them together
         each = [[next(listened) if isinstance(sound, HeardSound) else sound for sound in sounds] for sounds in each]
-        rows = [self.row(*asked) for asked in zip(each, questions, [()] * len(each), seeds, strict=True)]
+        rows = [self.conversation(*asked) for asked in zip(each, questions, [()] * len(each), seeds, strict=True)]
         answering = self._answering(rows, request)
         for _ in answering.steps():
             pass
@@ -265,7 +265,7 @@ class Listener:
 
     # what both need
 
-    def row(
+    def conversation(
         self,
         sounds: Sequence[HeardSound | Listened],
         question: str,

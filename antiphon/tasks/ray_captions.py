@@ -75,7 +75,8 @@ def ray_captions(
         CaptionWorker,
         fn_constructor_args=(model, dict(loading), question, together, dict(asked)),
         batch_size=together,
-        concurrency=workers,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
     )
     for row in described.iter_rows():

@@ -9,6 +9,7 @@ from typing import Any
 
 from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import AntiphonError, DataError
+from antiphon.training.questions import Question, questions_of
 
 TEXT_KEYS = ("text", "description", "caption")
 _MOST_CHARACTERS = 10_000
@@ -18,14 +19,16 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Caption:
-    """What is known of a sound: texts, of which each says all, and a recording of its melody."""
+    """What is known of a sound: texts, of which each says all, a recording of its melody, and questions about it."""
 
     texts: tuple[str, ...] = ()
     melody: Path | None = None
+    questions: tuple[Question, ...] = ()
 
 
 def caption_beside(sound: Path, *, record: Path | None = None) -> Caption:
-    """Gives the texts beside a sound file: those of its ``.json``, and behind them the lines of its ``.txt``.
+    """Gives the texts beside a sound file: those of its ``.json``, and behind them the lines of its ``.txt``; and the
+    questions of its ``.json``.
 
     Args:
         record: a JSON file of another name, which then has to be there.
@@ -35,14 +38,15 @@ def caption_beside(sound: Path, *, record: Path | None = None) -> Caption:
     """
     record_path, text_path = record or sound.with_suffix(".json"), sound.with_suffix(".txt")
     texts: tuple[str, ...] = ()
-    melody = None
+    melody, questions = None, tuple[Question, ...]()
     if record is not None or record_path.is_file():
         values = _values(record_path)
         texts = texts_of(values) or described(values)
         melody = melody_of(values, record_path.parent)
+        questions = questions_of(values)
     if text_path.is_file():
         texts += _checked([line.strip() for line in _read(text_path).splitlines()])
-    return Caption(tuple(dict.fromkeys(texts)), melody)
+    return Caption(tuple(dict.fromkeys(texts)), melody, questions)
 
 
 def texts_of(values: Mapping[str, Any]) -> tuple[str, ...]:

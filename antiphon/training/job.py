@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from antiphon.checkpoints.json_files import read_json
 from antiphon.errors import ConfigError, MissingExtraError
-from antiphon.models import registry
-from antiphon.models.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor, AutoTokenizer
+from antiphon.models.auto import AutoModel
 from antiphon.models.encodec import EncodecModel
-from antiphon.models.mimi import MimiModel
-from antiphon.models.moshi import MoshiConfig, MoshiForConditionalGeneration
-from antiphon.models.t5 import T5EncoderModel
-from antiphon.training.adapter import usual_places
+from antiphon.training import job_model
+from antiphon.training.adapter import adapted
+from antiphon.training.answer_forcing import PARTS
+from antiphon.training.asked_sounds import AskedSounds, answered
 from antiphon.training.codec import CodecObjective
 from antiphon.training.coded_folder import CodedFolder
 from antiphon.training.coded_format import is_coded
@@ -32,6 +30,7 @@ from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import Inspected, inspect
 from antiphon.training.job_file import JobFile
 from antiphon.training.language import MusicObjective
+from antiphon.training.listening import ListeningObjective
 from antiphon.training.loop import Progress, Trainer
 from antiphon.training.manifest import Manifest
 from antiphon.training.objective import Examples, Objective
@@ -45,6 +44,8 @@ from antiphon.training.speech_coder import SpeechCoder
 log = logging.getLogger(__name__)
 
 Report = Callable[[Progress], None]
+# what a model with a processor learns from, and what it is measured on
+ExamplesFor = Callable[[Any], tuple[Examples, Examples | None]]
 _HELD_OUT_SEED = 20_260_000
 _TOLD_EVERY = 200
 
@@ -54,13 +55,20 @@ class Job:
 
     Args:
         file: what to do. processes: which of how many this one is, and on what device. tell: is told what goes on
-            before the first step.
+            before the first step. examples: makes those of a listening model for its processor, where the file's
+            ``train`` is no data set that is known here.
     """
 
     def __init__(
-        self, file: JobFile, *, processes: Processes | None = None, tell: Callable[[str], None] = log.info
+        self,
+        file: JobFile,
+        *,
+        processes: Processes | None = None,
+        tell: Callable[[str], None] = log.info,
+        examples: ExamplesFor | None = None,
     ) -> None:
         self.file = file
+        self._examples = examples
         self.processes = processes or Processes()
         self.device = self.processes.device
         self.folder = file.path(file.folder)
@@ -73,7 +81,12 @@ class Job:
             ConfigError: parts that do not fit each other.
             NumericError: a loss or gradient is not finite. DataError: too much of the data is bad.
         """
-        builders = {"codec": self._codec, "music": self._music, "speech": self._speech}
+        builders = {
+            "codec": self._codec,
+            "music": self._music,
+            "speech": self._speech,
+            "listening": self._listening,
+        }
         objective, examples, held_out = builders[self.file.objective]()
         trainer = Trainer(
             objective,
@@ -96,10 +109,10 @@ class Job:
     def _codec(self) -> tuple[Objective, Examples, Examples | None]:
         section, data, file = self.file.model, self.file.data, self.file
         if section.start is not None:
-            codec = EncodecModel.from_pretrained(self._name(section.start), dtype=torch.float32)
+            codec = EncodecModel.from_pretrained(job_model.place(file, section.start), dtype=torch.float32)
         else:
             torch.manual_seed(file.run.seed)
-            codec = AutoModel.from_config(self._config(section.config))
+            codec = AutoModel.from_config(job_model.stated(file))
         if not isinstance(codec, EncodecModel):
             raise ConfigError(f"a model of type {codec.config.model_type!r}", expected="encodec")
         if file.codec.only_decoder and section.start is None:
@@ -130,7 +143,7 @@ class Job:
 
     def _music(self) -> tuple[Objective, Examples, Examples | None]:
         file = self.file
-        model, processor = self._composite()
+        model, processor = job_model.composite(file)
         model.to(self.device)
         if file.model.train_text_encoder and file.lora is not None:
             raise ConfigError("train_text_encoder with [lora]", expected="one of them")
@@ -144,30 +157,6 @@ class Job:
             processor=processor,
         )
         return objective, train, held_out
-
-    def _composite(self) -> tuple[Any, Any]:
-        """The model with its processor, from a checkpoint or as a configuration and checkpoints of its parts say."""
-        section = self.file.model
-        if section.start is not None:
-            name = self._name(section.start)
-            model = AutoModelForTextToWaveform.from_pretrained(name, dtype=torch.float32)
-            return model, AutoProcessor.from_pretrained(name)
-        config = self._config(section.config)
-        parts = {
-            part: kind.from_pretrained(self._name(name), dtype=torch.float32)
-            for part, kind, name in (
-                ("audio_encoder", EncodecModel, section.codec),
-                ("text_encoder", T5EncoderModel, section.text_encoder),
-            )
-            if name is not None
-        }
-        for part, made in parts.items():
-            setattr(config, part, made.config)
-        torch.manual_seed(self.file.run.seed)
-        model = registry.model_class(config.model_type, registry.MUSIC)(config, **parts)
-        if section.processor is None:
-            raise ConfigError("[model] config without processor", expected="a folder with its tokenizer's files")
-        return model, AutoProcessor.from_pretrained(self._name(section.processor))
 
     def _coded(self, model: Any, processor: Any) -> tuple[Examples, Examples | None]:
         """The data as codes, made where they are not yet there."""
@@ -224,7 +213,7 @@ class Job:
 
     def _speech(self) -> tuple[Objective, Examples, Examples | None]:
         file = self.file
-        model, tokenizer = self._moshi()
+        model, tokenizer = job_model.moshi(file)
         model.to(self.device)
         train, held_out = self._inspected(channels=None, kind=usable)
         coder = SpeechCoder(model)
@@ -250,26 +239,40 @@ class Job:
         objective = SpeechObjective(model, weights=weights, weight_decay=file.run.weight_decay, tokenizer=tokenizer)
         return objective, examples, measured
 
-    def _moshi(self) -> tuple[MoshiForConditionalGeneration, Any]:
-        """The model with its tokenizer, from a checkpoint or from a configuration."""
-        section = self.file.model
-        if section.train_text_encoder or section.text_encoder is not None:
-            raise ConfigError("a text encoder for a speech model", expected="none: it thinks in text itself")
-        if section.start is not None:
-            name = self._name(section.start)
-            model = MoshiForConditionalGeneration.from_pretrained(name, dtype=torch.float32)
+    # a listening model
+
+    def _listening(self) -> tuple[Objective, Examples, Examples | None]:
+        file, section = self.file, self.file.listening
+        model, processor = job_model.flamingo(file)
+        model.to(self.device)
+        if self._examples is not None:
+            examples, measured = self._examples(processor)
         else:
-            config = self._config(section.config)
-            if not isinstance(config, MoshiConfig):
-                raise ConfigError(f"a model of type {config.model_type!r}", expected="moshi")
-            torch.manual_seed(self.file.run.seed)
-            model = MoshiForConditionalGeneration(config)
-            if section.codec is not None:
-                model.audio_encoder = MimiModel.from_pretrained(self._name(section.codec), dtype=torch.float32)
-        words = section.processor or section.start
-        if words is None:
-            raise ConfigError("[model] config without processor", expected="a folder with its tokenizer's files")
-        return model, AutoTokenizer.from_pretrained(self._name(words))
+            train, held_out = self._inspected(channels=None, kind=answered)
+
+            def asked(inspected: Inspected) -> Replaced:
+                data = file.data
+                return Replaced(
+                    AskedSounds(
+                        inspected,
+                        processor,
+                        seconds=data.seconds,
+                        from_start=data.from_start,
+                        turns=section.turns,
+                        learn_questions=section.learn_questions,
+                    )
+                )
+
+            examples, measured = asked(train), None if held_out is None else asked(held_out)
+        self._add_adapter(model)
+        objective = ListeningObjective(
+            model,
+            # adapters have frozen all the rest
+            learn=PARTS if section.learn is None or file.lora is not None else section.learn,
+            weight_decay=file.run.weight_decay,
+            processor=processor,
+        )
+        return objective, examples, measured
 
     # shared
 
@@ -278,10 +281,8 @@ class Job:
         lora = self.file.lora
         if lora is None:
             return
-        where = {"target_modules": lora.targets, "target_parameters": lora.stacks}
-        told = {key: list(names) for key, names in where.items() if names}
         rank = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-        model.add_adapter({**rank, **(told or usual_places(model))})
+        model.add_adapter({**rank, **adapted(model, self.file)})
 
     def _inspected(
         self, *, channels: int | None, kind: Callable[[Inspected], Inspected] = lambda found: found
@@ -316,15 +317,6 @@ class Job:
 
     def _cache(self) -> Path:
         return self.folder / "cache" if self.file.data.cache is None else self.file.path(self.file.data.cache)
-
-    def _name(self, name: str) -> str:
-        """A folder beside the file where there is one, else a name on the Hub."""
-        beside = self.file.path(name)
-        return str(beside) if beside.exists() else name
-
-    def _config(self, name: str | None) -> Any:
-        values = read_json(self.file.path(name or ""))
-        return AutoConfig.for_model(values.pop("model_type", ""), **values)
 
 
 def _split(items: int, share: float) -> tuple[np.ndarray, np.ndarray]:

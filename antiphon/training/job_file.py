@@ -13,7 +13,16 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from antiphon.errors import ConfigError, unknown_argument
 from antiphon.training.settings import CodecLossWeights, RunSettings, SpeechLossWeights
 
-OBJECTIVES = ("codec", "music", "speech")
+OBJECTIVES = ("codec", "music", "speech", "listening")
+# of each part of a listening model: its name in the documents, and the layers that get an adapter
+LISTENING_LAYERS = {
+    "audio_encoder": ("audio_tower", ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")),
+    "projector": ("multi_modal_projector", ("linear_1", "linear_2")),
+    "language_model": (
+        "language_model",
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    ),
+}
 _FILE_BYTES = 1_000_000
 
 Section = TypeVar("Section")
@@ -137,12 +146,34 @@ class MusicSection:
 
 
 @dataclass(frozen=True)
+class ListeningSection:
+    """What of a listening model learns, and from what.
+
+    Attributes:
+        learn: some of ``audio_encoder``, ``projector`` and ``language_model``; all three unless told, and of adapters
+            the language model's alone. turns: questions of an example, at most.
+        learn_questions: whether the questions are learnt too; the answers alone unless told.
+    """
+
+    learn: tuple[str, ...] | None = None
+    turns: int = 1
+    learn_questions: bool = False
+
+    def __post_init__(self) -> None:
+        odd = sorted(set(self.learn or ()) - LISTENING_LAYERS.keys())
+        if odd or self.learn == ():
+            raise ConfigError(f"[listening] learn={list(self.learn or ())}", expected=f"some of {[*LISTENING_LAYERS]}")
+        if not self.turns >= 1:
+            raise ConfigError(f"[listening] turns={self.turns}", expected="1 or more")
+
+
+@dataclass(frozen=True)
 class JobFile:
     """A training job.
 
     Attributes:
-        objective: ``codec``, ``music`` or ``speech``. folder: where all of it goes. source: the file's own folder,
-            from which relative paths start.
+        objective: ``codec``, ``music``, ``speech`` or ``listening``. folder: where all of it goes. source: the file's
+            own folder, from which relative paths start.
     """
 
     objective: str
@@ -154,6 +185,7 @@ class JobFile:
     codec: CodecSection = field(default_factory=CodecSection)
     speech: SpeechSection = field(default_factory=SpeechSection)
     music: MusicSection = field(default_factory=MusicSection)
+    listening: ListeningSection = field(default_factory=ListeningSection)
     source: Path = Path()
 
     def __post_init__(self) -> None:

@@ -20,12 +20,15 @@ from antiphon.audio.formats import SUFFIXES
 from antiphon.errors import DataError
 from antiphon.training.captions import TEXT_KEYS, caption_beside, melody_of, texts_of
 from antiphon.training.lines import Lines
+from antiphon.training.questions import Question, questions_of
 from antiphon.training.skipped import Skipped
 
 logger = logging.getLogger(__name__)
 
 MANIFESTS = (".jsonl", ".jsonl.gz")
-_READ = frozenset((*TEXT_KEYS, "path", "duration", "sample_rate", "melody", "start_s", "end_s", "info_path"))
+_READ = frozenset(
+    (*TEXT_KEYS, "path", "duration", "sample_rate", "melody", "start_s", "end_s", "info_path", "questions")
+)
 _MOST_LINE_BYTES = 1 << 20
 _SHOWN = 100
 
@@ -40,6 +43,7 @@ class Item:
         start_s, end_s: the part of the file that counts; its end is the file's where ``end_s`` is ``None``.
         melody: a recording as long as the file, of the melody that it plays.
         stated_s, stated_hz: length and rate of the file, where the manifest states them.
+        questions: about the sound, with their answers.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Item:
     melody: Path | None = None
     stated_s: float | None = None
     stated_hz: int | None = None
+    questions: tuple[Question, ...] = ()
 
 
 class Manifest:
@@ -78,8 +83,8 @@ class Manifest:
         A folder is searched for sound files, in all folders below it, by their suffixes; a recording that a ``.json``
         names as its melody is no item. A manifest (``.jsonl``, ``.jsonl.gz``) has an object a line: ``path``, and
         optionally ``text`` (or ``description``, ``caption``; one or a list), ``duration`` (s), ``sample_rate``,
-        ``melody``, ``start_s``, ``end_s``; paths are relative to it. audiocraft's are read too. Without a text the
-        files beside the sound are asked, as in a folder.
+        ``melody``, ``start_s``, ``end_s``, ``questions`` (a list of ``{"question": ..., "answer": ...}``); paths are
+        relative to it. audiocraft's are read too. Without a text the files beside the sound are asked, as in a folder.
 
         Raises:
             DataError: neither of the two, one without items, or more than 5 % of bad rows.
@@ -106,11 +111,11 @@ class Manifest:
         """
         values = json.loads(self.rows[place])
         path = self.root / values["path"]
-        texts, melody = texts_of(values), melody_of(values, self.root)
+        texts, melody, questions = texts_of(values), melody_of(values, self.root), questions_of(values)
         record = values.get("info_path")
         if not texts:
             caption = caption_beside(path, record=None if record is None else self.root / record)
-            texts, melody = caption.texts, melody or caption.melody
+            texts, melody, questions = caption.texts, melody or caption.melody, questions or caption.questions
         end_s = values.get("end_s")
         return Item(
             name=values["path"],
@@ -121,6 +126,7 @@ class Manifest:
             melody=melody,
             stated_s=values.get("duration"),
             stated_hz=values.get("sample_rate"),
+            questions=questions,
         )
 
     def name(self, place: int) -> str:
@@ -233,6 +239,7 @@ def checked_row(line: bytes) -> dict[str, Any]:
     if values.get("duration") == 0:
         raise DataError("duration=0", expected="a sound with a length")
     texts_of(values)
+    questions_of(values)
     return values
 
 

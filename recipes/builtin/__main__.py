@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from antiphon import EncodecModel
-from antiphon.checkpoints.built_in import MELODY, MUSIC, PLACE
+from antiphon.checkpoints.built_in import LISTENER, MELODY, MUSIC, PLACE
+from recipes.builtin.asked import write_conversations
 from recipes.builtin.beginnings import begin_melody, begin_musicgen
 from recipes.builtin.coding import code_pieces
-from recipes.builtin.handing_out import hand_out
+from recipes.builtin.handing_out import hand_out, hand_out_listener
+from recipes.builtin.listener import begin_listener, train_listener
 from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
 from recipes.builtin.text_lessons import lessons_of
@@ -57,6 +59,27 @@ def begin_following(runs: Path, workers: int) -> None:
     begin_melody(runs / "melody-begin", runs / "musicgen" / "best")
 
 
+def questions(runs: Path, workers: int) -> None:
+    """Questions about the pieces, with their answers."""
+    write_conversations(runs / "pieces", runs / "asked", workers=workers)
+
+
+def begin_hearing(runs: Path, workers: int) -> None:
+    """A Music Flamingo that knows nothing but its vocabulary."""
+    begin_listener(runs / "listener-begin", runs / "asked")
+
+
+def listener(runs: Path, workers: int) -> None:
+    """It learns, from the pieces as they lie in their shards; a run that was stopped goes on."""
+    train_listener(runs, report=lambda how: logging.info("%d %s %s", how.step, how.kind, how.figures))
+
+
+def install_listener(runs: Path, workers: int) -> None:
+    """What it has learnt, as a part of the package."""
+    size = hand_out_listener(runs / "listener" / "best", PLACE / LISTENER.rpartition("/")[2])
+    logging.info("%s: %.1f MB", LISTENER, size / 1e6)
+
+
 def install(runs: Path, workers: int) -> None:
     """What was learnt, as a part of the package."""
     for name, run in ((MUSIC, "musicgen"), (MELODY, "melody")):
@@ -72,6 +95,10 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
     "begin": begin,
     "begin-melody": begin_following,
     "install": install,
+    "questions": questions,
+    "begin-listener": begin_hearing,
+    "listener": listener,
+    "install-listener": install_listener,
 }
 
 

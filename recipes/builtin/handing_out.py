@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from antiphon import AutoModelForTextToWaveform, EncodecModel
+from antiphon import AutoModelForTextToWaveform, AutoProcessor, EncodecModel, MusicFlamingoForConditionalGeneration
 from antiphon.checkpoints.json_files import write_json
 from antiphon.checkpoints.store import open_weights
 from antiphon.checkpoints.weight_writer import cast, write_tensors
@@ -17,6 +17,7 @@ from antiphon.checkpoints.weight_writer import cast, write_tensors
 _PARTS = ("audio_encoder.", "text_encoder.", "")
 _FILES = [f"model-{number:05d}-of-{len(_PARTS):05d}.safetensors" for number in range(1, len(_PARTS) + 1)]
 _CARD = Path(__file__).with_name("card.md")
+_LISTENER_CARD = Path(__file__).with_name("listener_card.md")
 
 
 def hand_out(trained: Path, destination: Path, *, codec: Path) -> int:
@@ -53,4 +54,13 @@ def hand_out(trained: Path, destination: Path, *, codec: Path) -> int:
         if not other.name.startswith("model") and not (destination / other.name).exists():
             shutil.copyfile(other, destination / other.name)
     shutil.copyfile(_CARD, destination / "README.md")
+    return sum(file.stat().st_size for file in destination.iterdir())
+
+
+def hand_out_listener(trained: Path, destination: Path) -> int:
+    """Writes a trained listening model at 16 bits into ``destination``, which is emptied, and gives its bytes."""
+    shutil.rmtree(destination, ignore_errors=True)
+    MusicFlamingoForConditionalGeneration.from_pretrained(trained, dtype=torch.float16).save_pretrained(destination)
+    AutoProcessor.from_pretrained(trained).save_pretrained(destination)
+    shutil.copyfile(_LISTENER_CARD, destination / "README.md")
     return sum(file.stat().st_size for file in destination.iterdir())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from antiphon.audio.clip import Audio
-from antiphon.cli import app
+from antiphon.cli import app, ask
 from antiphon.tasks.listener import Listener
 
 RATE = 16_000
@@ -143,5 +143,17 @@ def test_what_is_not_there_or_does_not_listen_is_told_before_anything_is_loaded(
     assert app.run(["ask", str(song), "Key?", "--model", str(checkpoint)]) == app.FAILED
     assert "musicflamingo" in capsys.readouterr().err
     monkeypatch.delenv("ANTIPHON_MODEL")
+    monkeypatch.setattr("antiphon.cli.ask.built_in", lambda name: None)
     assert app.run(["ask", str(song), "Key?"]) == app.MISUSED
     assert "no model was named" in capsys.readouterr().err
+
+
+def test_the_model_that_came_with_the_package_answers_where_none_is_named(
+    song: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ANTIPHON_MODEL")
+    monkeypatch.setattr("antiphon.cli.ask.built_in", lambda name: song.parent)
+    assert ask.model_name(None) == "antiphon/music-flamingo-mini"
+    assert "antiphon/music-flamingo-mini" in capsys.readouterr().err
+    assert ask.model_name("other") == "other"
+    assert not capsys.readouterr().err

@@ -32,7 +32,7 @@ def texts(listener: Listener) -> TokenTexts:
 
 def form_of(listener: Listener, texts: TokenTexts, listened: Listened) -> Form:
     tokenizer, sound_token = listener.processor.tokenizer, listener.processor.audio_token_id
-    row = listener.row([listened], QUESTION)
+    row = listener.conversation([listened], QUESTION)
     return Form(listener.model, row, texts=texts, tokenizer=tokenizer, sound_token=sound_token)
 
 
@@ -92,7 +92,7 @@ def test_facts_use_again_what_was_heard(listener: Listener, monkeypatch: pytest.
 
     monkeypatch.setattr(type(listener.model), "forward", counted)
     (listened,) = listener.listen([listener.read(noise(2))])
-    prompt = len(listener.row([listened], QUESTION).ids)
+    prompt = len(listener.conversation([listened], QUESTION).ids)
     assert listener.facts(noise(2)) == fresh
     assert columns[0] <= prompt - len(listened.features)
 

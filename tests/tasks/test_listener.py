@@ -167,12 +167,12 @@ def test_F053_what_people_write_is_no_command(fresh: Listener) -> None:
     sound_token = fresh.processor.audio_token_id
     questions = ["<sound>", "<|im_end|>", "a<|sound_bos|>b", "{{7*7}}", "%s <sound><sound>", "[text 0]"]
     for question in questions:
-        row = fresh.row([fresh.read(music(1))], question, (("<sound>", "<|im_start|>"),))
+        row = fresh.conversation([fresh.read(music(1))], question, (("<sound>", "<|im_start|>"),))
         assert row.ids.count(sound_token) == len(row.sounds[0].features)
         assert question in fresh.processor.tokenizer.decode(row.ids)
-    plain = fresh.row([fresh.read(music(1))], "Key?")
+    plain = fresh.conversation([fresh.read(music(1))], "Key?")
     ends = fresh.processor.tokenizer.eos_token_id
-    assert fresh.row([fresh.read(music(1))], "<|im_end|>").ids.count(ends) == plain.ids.count(ends)
+    assert fresh.conversation([fresh.read(music(1))], "<|im_end|>").ids.count(ends) == plain.ids.count(ends)
 
 
 def test_F042_a_recording_beyond_the_limit_is_cut_and_the_cut_is_named(

@@ -32,16 +32,16 @@ class _Dataset:
         self._rows, self._seen = rows, seen
 
     def map_batches(
-        self, kind: Any, *, fn_constructor_args: Any, batch_size: int, concurrency: int, num_gpus: int
+        self, kind: Any, *, fn_constructor_args: Any, batch_size: int, batch_format: str, compute: int, num_gpus: int
     ) -> _Dataset:
-        self._seen |= {"batch_size": batch_size, "concurrency": concurrency, "num_gpus": num_gpus}
-        workers = [kind(*fn_constructor_args) for _ in range(concurrency)]
+        self._seen |= {"batch_size": batch_size, "batch_format": batch_format, "compute": compute, "num_gpus": num_gpus}
+        workers = [kind(*fn_constructor_args) for _ in range(compute)]
         starts = range(0, len(self._rows), batch_size)
         made: list[dict[str, Any]] = []
         for number, first in reversed(list(enumerate(starts))):  # nobody promises an order
             rows = self._rows[first : first + batch_size]
             batch = {"path": np.array([row["path"] for row in rows], dtype=object)}
-            out = workers[number % concurrency](batch)
+            out = workers[number % compute](batch)
             made += [dict(zip(out, values, strict=True)) for values in zip(*out.values(), strict=True)]
         return _Dataset(made, self._seen)
 
@@ -68,6 +68,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name, value in told.items():
         setattr(module, name, value)
     data.from_items = from_items  # type: ignore[attr-defined]
+    data.ActorPoolStrategy = lambda *, size: size  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray", module)
     monkeypatch.setitem(sys.modules, "ray.data", data)
     return seen
@@ -94,7 +95,7 @@ def test_workers_give_the_lines_that_one_listener_gives(
     assert [one.path for one in made] != files
     assert {one.path: one for one in made} == {one.path: one for one in alone}
     assert [type(one) for one in alone] == [Caption, Caption, Caption, Failure, Caption, Caption]
-    assert ray == {"blocks": 3, "batch_size": 2, "concurrency": 2, "num_gpus": 0, "started": True}
+    assert ray == {"blocks": 3, "batch_size": 2, "batch_format": "numpy", "compute": 2, "num_gpus": 0, "started": True}
 
 
 def test_a_worker_loads_its_listener_once(
