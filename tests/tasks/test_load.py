@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import antiphon
+from antiphon.audio.clip import Audio
 from antiphon.errors import CheckpointError, ConfigError, ParamError
 from antiphon.tasks.composer import Composer
 
@@ -38,6 +39,17 @@ def test_half_precision_files_become_float32_on_a_cpu_unless_asked_otherwise(che
             shutil.copy(file, tmp_path)
     assert antiphon.load(tmp_path, device="cpu").model.dtype == torch.float32
     assert antiphon.load(tmp_path, device="cpu", dtype="auto").model.dtype == torch.float16
+
+
+def test_a_listener_stays_in_bfloat16_on_a_cpu_and_hears(listening_checkpoint: Path, tmp_path: Path) -> None:
+    for dtype, expected in (("bfloat16", torch.bfloat16), ("float16", torch.float32)):
+        folder = tmp_path / dtype
+        shutil.copytree(listening_checkpoint, folder)
+        antiphon.load(listening_checkpoint, dtype=dtype, device="cpu").model.save_pretrained(folder)
+        listener = antiphon.load(folder, device="cpu")
+        assert listener.model.dtype == expected
+        sound = Audio(0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(1)).numpy(), 16000)
+        assert listener.ask(sound, "Key?", max_new_tokens=3).tokens == 3
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
