@@ -25,8 +25,8 @@ from torch.profiler import ProfilerActivity, profile
 import antiphon
 from antiphon.generation.delays import DelayPattern
 from antiphon.tasks.machine import Machine
-from antiphon.training.language import MusicObjective
 from antiphon.training.memory import keep_freed_memory
+from antiphon.training.music import MusicObjective
 
 CODES, STREAMS, TEXT = 1024, 4, 192
 PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "mkldnn::_linear_pointwise")

@@ -29,10 +29,10 @@ from antiphon.training.discriminator import AdversarySettings
 from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import Inspected, inspect
 from antiphon.training.job_file import JobFile
-from antiphon.training.language import MusicObjective
 from antiphon.training.listening import ListeningObjective
 from antiphon.training.loop import Progress, Trainer
 from antiphon.training.manifest import Manifest
+from antiphon.training.music import MusicObjective
 from antiphon.training.objective import Examples, Objective
 from antiphon.training.processes import Processes
 from antiphon.training.replacement import Replaced

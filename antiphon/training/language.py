@@ -1,86 +1,50 @@
-"""Music models as something to train: MusicGen and MusicGen Melody, or the decoder of either alone."""
+"""What the objectives of all language models share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from antiphon.errors import CheckpointError, ConfigError
-from antiphon.models.code_decoder import CodeDecoderForCausalLM
-from antiphon.models.music_composite import MusicComposite
 from antiphon.nn.positions import RelativePositionBias
 from antiphon.training.average import holding
-from antiphon.training.objective import Batch, Losses
-from antiphon.training.teacher_forcing import TeacherForcing
+from antiphon.training.objective import Batch
 
 
-class MusicObjective:
-    """The cross-entropy of codes under their conditions, in nats.
+class LanguageObjective:
+    """A language model that learns by teacher forcing: nothing to prepare, nothing to keep up beside its weights.
 
-    Weighed by frames: the mean is over the codebooks and over the frames of all rows, as the documented loss has it,
-    unless codebooks count for more or less; and ``codebook_k`` is the mean of that codebook.
+    Families add ``weight`` and ``losses`` (see ``Objective``).
 
     Args:
-        music: a composite of either family, or its decoder alone (see ``TeacherForcing``).
-        train_text_encoder: learn the text encoder along.
-        weight_decay: of matrices; embeddings, norms and biases have none.
-        codebook_weights: how much each codebook counts, in proportion; by default all the same.
-        lr_scales: factors on the learning rate by part: ``decoder``, ``text_encoder``, ``enc_to_dec_proj``,
-            ``audio_enc_to_dec_proj``.
-        processor: saved into every checkpoint, so that it opens as a whole.
+        whole: the documented model, which checkpoints are of. forcing: what turns a batch into losses, with the parts
+            that learn. weight_decay: of matrices; embeddings, norms and biases have none.
+        lr_scales: factors on the learning rate by part. reader: its processor or tokenizer, saved into every checkpoint
+            so that it opens as a whole.
 
     Raises:
-        ConfigError: a factor for a part that there is not, or is not trained; a negative factor, weight or decay;
-            weights for another number of codebooks.
+        ConfigError: a factor for a part that there is not, or is not trained; a negative factor or decay.
     """
 
     def __init__(
         self,
-        music: MusicComposite | CodeDecoderForCausalLM,
+        whole: Any,
+        forcing: nn.Module,
         *,
-        train_text_encoder: bool = False,
-        weight_decay: float = 0.1,
-        codebook_weights: Sequence[float] = (),
+        weight_decay: float,
         lr_scales: Mapping[str, float] | None = None,
-        processor: Any = None,
+        reader: Any = None,
     ) -> None:
-        self.music = music
-        self.model: nn.Module = TeacherForcing(
-            music, train_text_encoder=train_text_encoder, stream_weights=self._shares(music, codebook_weights)
-        )
-        self.weight_decay = weight_decay
-        self.lr_scales = dict(lr_scales or {})
-        self.processor = processor
+        self.whole, self.model, self.reader = whole, forcing, reader
+        self.weight_decay, self.lr_scales = weight_decay, dict(lr_scales or {})
         if not weight_decay >= 0 or not all(scale >= 0 for scale in self.lr_scales.values()):
             raise ConfigError(f"weight_decay={weight_decay}, lr_scales={self.lr_scales}", expected="0 or more")
-        trained = {name.split(".")[1] for name, p in self.model.named_parameters() if p.requires_grad}
+        trained = {name.split(".")[1] for name, p in forcing.named_parameters() if p.requires_grad}
         if odd := sorted(self.lr_scales.keys() - trained):
             raise ConfigError(f"lr_scales for {odd}", expected=f"some of {sorted(trained)}")
-
-    @staticmethod
-    def _shares(music: Any, weights: Sequence[float]) -> list[float] | None:
-        """The weights with a mean of 1."""
-        if not weights:
-            return None
-        streams = (music if isinstance(music, CodeDecoderForCausalLM) else music.decoder).config.num_codebooks
-        if len(weights) != streams or not all(0 <= weight < float("inf") for weight in weights) or not sum(weights):
-            raise ConfigError(f"codebook_weights={list(weights)}", expected=f"{streams} numbers, 0 or more, not all 0")
-        return [weight * streams / sum(weights) for weight in weights]
-
-    def weight(self, batch: Batch) -> float:
-        """The frames of a batch."""
-        frames = batch.get("frames")
-        rows, _, length = batch["codes"].shape
-        return float(rows * length if frames is None else frames.sum())
-
-    def losses(self, batch: Batch) -> Losses:
-        """The mean over the codebooks, and each codebook, summed over the frames of a batch as ``TeacherForcing`` takes
-        it."""
-        total, each = self.model(batch)
-        return Losses(total / len(each), {f"codebook_{k}": loss for k, loss in enumerate(each)})
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is trained, by part and by whether it decays."""
@@ -102,19 +66,29 @@ class MusicObjective:
         Raises:
             CheckpointError: there is something.
         """
-        refuse_extra_state(state)
+        if state:
+            raise CheckpointError(
+                f"a state of training with {sorted(state)[:5]}", expected="none beside the weights of a language model"
+            )
 
     def is_whole(self) -> bool:
         """From the start."""
         return True
 
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None) -> None:
-        """Writes a checkpoint of the whole model, codec included, and the processor; of adapters, the active one alone.
+        """Writes a checkpoint of the whole model and its reader, ``tensors`` in place of those that are trained; of
+        adapters, the active one alone.
 
         Raises:
             CheckpointError: ``tensors`` are of another model, or the folder cannot be written.
         """
-        save_language_model(self.music, self.processor, folder, self.model, tensors)
+        with holding(self.model, tensors or {}):
+            if self.whole.peft_config:
+                self.whole.save_adapter(folder)
+                return
+            self.whole.save_pretrained(folder)
+        if self.reader is not None:
+            self.reader.save_pretrained(folder)
 
 
 def decaying_groups(model: nn.Module, weight_decay: float, lr_scales: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -134,29 +108,3 @@ def decaying_groups(model: nn.Module, weight_decay: float, lr_scales: Mapping[st
         {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "lr_scale": lr_scales.get(part, 1.0)}
         for (part, decays), parameters in groups.items()
     ]
-
-
-def refuse_extra_state(state: Mapping[str, Tensor]) -> None:
-    """Raises ``CheckpointError`` where a language model is given a state of training beside its weights."""
-    if state:
-        raise CheckpointError(
-            f"a state of training with {sorted(state)[:5]}", expected="none beside the weights of a language model"
-        )
-
-
-def save_language_model(
-    model: Any, processor: Any, folder: Path, trained: nn.Module, tensors: Mapping[str, Tensor] | None
-) -> None:
-    """Writes a model with ``tensors`` in place of those that ``trained`` holds, and its processor or tokenizer; of a
-    model with adapters the active one alone.
-
-    Raises:
-        CheckpointError: ``tensors`` are of another model, or the folder cannot be written.
-    """
-    with holding(trained, tensors or {}):
-        if model.peft_config:
-            model.save_adapter(folder)
-            return
-        model.save_pretrained(folder)
-    if processor is not None:
-        processor.save_pretrained(folder)

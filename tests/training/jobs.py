@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from antiphon import EncodecConfig, EncodecModel, MusicgenDecoderConfig, MusicgenForCausalLM
 from antiphon.training.codec import CodecObjective
-from antiphon.training.language import MusicObjective
 from antiphon.training.loop import Trainer
+from antiphon.training.music import MusicObjective
 from antiphon.training.objective import Losses
 from antiphon.training.processes import Processes
 from antiphon.training.settings import RunSettings

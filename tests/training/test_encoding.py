@@ -20,9 +20,9 @@ from antiphon.training.coded_music import CodedMusic
 from antiphon.training.coder import Coder
 from antiphon.training.encoding import encode_manifest
 from antiphon.training.inspection import inspect
-from antiphon.training.language import MusicObjective
 from antiphon.training.manifest import Manifest
 from antiphon.training.melody_frames import melody_frames
+from antiphon.training.music import MusicObjective
 from antiphon.training.order import batches, example_generator
 from antiphon.training.replacement import Replaced
 

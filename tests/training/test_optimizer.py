@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from antiphon.errors import CheckpointError, ConfigError
-from antiphon.training.language import MusicObjective
+from antiphon.training.music import MusicObjective
 from antiphon.training.optimizer import Optimizer
 from antiphon.training.settings import RunSettings
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from antiphon.errors import ParamError
 from antiphon.training import teacher_forcing
-from antiphon.training.language import MusicObjective
+from antiphon.training.music import MusicObjective
 from antiphon.training.teacher_forcing import TeacherForcing
 
 from .music_models import CODES, batch, loss_of, ours, theirs
@@ -156,7 +156,7 @@ def test_passages_keep_their_places(name: str, monkeypatch: pytest.MonkeyPatch) 
 def test_a_text_padded_on_the_left_is_the_same_text() -> None:
     objective, given = MusicObjective(ours("melody")), batch("melody")
     with torch.no_grad():
-        states = objective.music.text_encoder(given["input_ids"], given["attention_mask"]).last_hidden_state
+        states = objective.whole.text_encoder(given["input_ids"], given["attention_mask"]).last_hidden_state
     asked = {k: v for k, v in given.items() if k != "input_ids"}
     left = {
         **asked,
@@ -170,7 +170,7 @@ def test_a_text_padded_on_the_left_is_the_same_text() -> None:
 def test_cached_states_stand_for_the_text(name: str) -> None:
     objective, given = MusicObjective(ours(name)), batch(name)
     with torch.no_grad():
-        states = objective.music.text_encoder(given["input_ids"], given["attention_mask"]).last_hidden_state
+        states = objective.whole.text_encoder(given["input_ids"], given["attention_mask"]).last_hidden_state
     cached = {**{k: v for k, v in given.items() if k != "input_ids"}, "text_states": states}
     assert abs(loss_of(objective, given) - loss_of(objective, cached)) < 1e-6
     other = {**cached, "text_states": states.flip(0)}
@@ -257,7 +257,7 @@ def test_products_in_bfloat16_lose_little() -> None:
     losses.total.backward()
     assert losses.total.dtype is torch.float32
     assert 0 < abs(float(losses.total.detach()) / 27 - exact) < 0.02 * exact
-    assert all(p.grad.dtype is torch.float32 for p in objective.music.decoder.parameters())
+    assert all(p.grad.dtype is torch.float32 for p in objective.whole.decoder.parameters())
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from torch import Tensor
 
 import antiphon
 from antiphon.errors import CheckpointError, ConfigError
-from antiphon.training.language import MusicObjective
+from antiphon.training.music import MusicObjective
 
 from .music_models import CODES, batch, loss_of, ours, processor, theirs
 
 
 def trained(objective: MusicObjective) -> set[str]:
     """The names, in the documents' spelling, of what gets a gradient."""
-    objective.losses(batch("melody" if hasattr(objective.music, "audio_enc_to_dec_proj") else "mono")).total.backward()
-    named = objective.music.state_dict(keep_vars=True)
+    objective.losses(batch("melody" if hasattr(objective.whole, "audio_enc_to_dec_proj") else "mono")).total.backward()
+    named = objective.whole.state_dict(keep_vars=True)
     return {name for name, tensor in named.items() if getattr(tensor, "grad", None) is not None}
 
 
@@ -49,23 +49,23 @@ def overfitted(objective: MusicObjective, given: dict[str, Any], *, steps: int, 
 def test_the_text_encoder_is_frozen_unless_asked_for_and_the_codec_always(name: str) -> None:
     frozen = MusicObjective(ours(name))
     frozen.model.train()
-    assert not frozen.music.text_encoder.training
-    assert frozen.music.decoder.training
+    assert not frozen.whole.text_encoder.training
+    assert frozen.whole.decoder.training
     names = trained(frozen)
     assert not any(n.startswith(("text_encoder", "audio_encoder")) for n in names)
     assert "enc_to_dec_proj.weight" in names
     assert ("audio_enc_to_dec_proj.weight" in names) == (name == "melody")
     along = MusicObjective(ours(name), train_text_encoder=True)
     along.model.train()
-    assert along.music.text_encoder.training
-    assert trained(along) - names == {n for n in along.music.state_dict() if n.startswith("text_encoder")}
+    assert along.whole.text_encoder.training
+    assert trained(along) - names == {n for n in along.whole.state_dict() if n.startswith("text_encoder")}
 
 
 def test_the_codec_is_no_part_of_what_is_trained() -> None:
     objective = MusicObjective(ours("mono"))
     inside = {id(p) for p in objective.model.parameters()}
-    assert not any(id(p) in inside for p in objective.music.audio_encoder.parameters())
-    assert all(id(p) in inside for p in objective.music.decoder.parameters())
+    assert not any(id(p) in inside for p in objective.whole.audio_encoder.parameters())
+    assert all(id(p) in inside for p in objective.whole.decoder.parameters())
 
 
 def test_matrices_decay_and_embeddings_norms_and_biases_do_not() -> None:
@@ -153,11 +153,11 @@ def test_a_checkpoint_opens_here_and_in_the_reference_as_a_whole(tmp_path: Path)
 
 def test_an_average_is_saved_and_the_model_stays_as_it_was(tmp_path: Path) -> None:
     objective = MusicObjective(ours("melody"))
-    before = {n: t.clone() for n, t in objective.music.state_dict().items()}
+    before = {n: t.clone() for n, t in objective.whole.state_dict().items()}
     average = {n: p.detach() * 2 for n, p in objective.model.named_parameters() if p.requires_grad}
     objective.save(tmp_path, average)
     written = antiphon.MusicgenMelodyForConditionalGeneration.from_pretrained(tmp_path).state_dict()
-    assert all(torch.equal(t, before[n]) for n, t in objective.music.state_dict().items())
+    assert all(torch.equal(t, before[n]) for n, t in objective.whole.state_dict().items())
     for name, tensor in written.items():
         doubled = not name.startswith(("audio_encoder", "text_encoder"))
         assert torch.equal(tensor, before[name] * (2 if doubled else 1)), name
@@ -178,11 +178,11 @@ def test_nothing_but_weights_is_needed_to_go_on() -> None:
 def test_frozen_heads_get_no_gradient_and_what_is_below_them_does() -> None:
     objective = MusicObjective(ours("mono"))
     before = loss_of(objective, batch("mono"))
-    objective.music.decoder.lm_heads.requires_grad_(False)
+    objective.whole.decoder.lm_heads.requires_grad_(False)
     assert not any(name.startswith("decoder.lm_heads") for name in trained(objective))
-    assert objective.music.decoder.model.decoder.embeddings[0].weight.grad is not None
+    assert objective.whole.decoder.model.decoder.embeddings[0].weight.grad is not None
     assert abs(loss_of(objective, batch("mono")) - before) < 1e-6
-    assert objective.music.decoder.config.vocab_size == CODES
+    assert objective.whole.decoder.config.vocab_size == CODES
 
 
 def test_an_adapter_on_twenty_clips_lowers_their_loss_and_leaves_the_model() -> None:
