@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from antiphon.checkpoints.keys import KeyTable
 from antiphon.generation.config import GenerationConfig
-from antiphon.lm.text_loss import kept_columns, next_token_loss
 from antiphon.models.audio_flamingo_config import AudioFlamingo3Config as AudioFlamingo3Config
 from antiphon.models.audio_flamingo_config import AudioFlamingo3EncoderConfig as AudioFlamingo3EncoderConfig
 from antiphon.models.audio_flamingo_encoder import AudioFlamingo3Encoder as AudioFlamingo3Encoder
@@ -18,11 +17,7 @@ from antiphon.models.audio_flamingo_model import (
     AudioFlamingo3MultiModalProjector as AudioFlamingo3MultiModalProjector,
 )
 from antiphon.models.configuration import PreTrainedConfig
-from antiphon.models.generation_mixin import GenerationMixin
-from antiphon.models.headed import Headed
-from antiphon.models.musicgen_generation import Callers
-from antiphon.models.pretrained import PreTrainedModel, returned
-from antiphon.models.text_model import initialise_text, with_rows
+from antiphon.models.text_model import HeadedText, cache_wanted, with_rows
 from antiphon.nn.linear import Linear
 from antiphon.outputs import AudioCausalLMOutputWithPast
 
@@ -37,7 +32,7 @@ _FILE_KEYS = KeyTable(
 )
 
 
-class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, GenerationMixin):
+class AudioFlamingo3ForConditionalGeneration(HeadedText):
     """Audio Flamingo 3: it hears sound and answers in text.
 
     Args:
@@ -48,8 +43,6 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = AudioFlamingo3Config
-    base_model_prefix = "model"
-    head_name = "lm_head"
     rounded_heads = ("lm_head",)
     file_keys = _FILE_KEYS
     ignored_keys = (r"(model\.)?pos_emb\.",)
@@ -63,9 +56,6 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
         self.lm_head = Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.generation_config = GenerationConfig.from_model_config(config)
         self.post_init()
-
-    def initialise(self) -> None:
-        initialise_text(self, self.config.text_config.initializer_range)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, **kwargs: Any) -> nn.Module:
         """As of the language model; the head gets as many rows."""
@@ -132,8 +122,6 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
         Raises:
             ParamError: shapes that do not fit, or more or less placeholders than frames.
         """
-        if labels is not None and torch.is_grad_enabled() and past_key_values is None:
-            use_cache = False  # a training step has no next column
         out = self.model(
             input_ids,
             input_features=input_features,
@@ -142,7 +130,7 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
+            use_cache=cache_wanted(use_cache, labels, past_key_values),
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -150,16 +138,12 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
             window_indices=window_indices,
             audio_features=audio_features,
         )
-        logits = self.lm_head(kept_columns(out.last_hidden_state, logits_to_keep))
-        output = AudioCausalLMOutputWithPast(
-            loss=None if labels is None else next_token_loss(logits, labels),
-            logits=logits,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-            audio_hidden_states=out.audio_hidden_states,
+        return self._told(out, labels, logits_to_keep, return_dict)
+
+    def _output(self, out: Any, loss: Tensor | None, logits: Tensor, hidden: Tensor) -> AudioCausalLMOutputWithPast:
+        return AudioCausalLMOutputWithPast(
+            **super()._output(out, loss, logits, hidden), audio_hidden_states=out.audio_hidden_states
         )
-        return returned(output, return_dict, self.config)
 
     @torch.no_grad()
     def generate(
@@ -190,7 +174,6 @@ class AudioFlamingo3ForConditionalGeneration(Headed, PreTrainedModel, Generation
             ParamError: a value out of range, or placeholders without sound. ParamTypeError: an unknown argument.
         """
         from antiphon.models.audio_flamingo_prompts import with_sound
-        from antiphon.models.text_generation import generate_text
 
-        callers = Callers(logits_processor, stopping_criteria, streamer)
-        return generate_text(self, inputs, generation_config, callers, with_sound(self, inputs, kwargs))
+        given = (generation_config, logits_processor, stopping_criteria, synced_gpus, streamer)
+        return super().generate(inputs, *given, **with_sound(self, inputs, kwargs))

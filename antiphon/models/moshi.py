@@ -21,7 +21,7 @@ from antiphon.models.moshi_depth import MoshiDepthDecoder as MoshiDepthDecoder
 from antiphon.models.moshi_prompts import delayed, encoded
 from antiphon.models.pretrained import PreTrainedModel, returned
 from antiphon.models.text_generation import check_ids
-from antiphon.models.text_model import initialise_text
+from antiphon.models.text_model import cache_wanted, initialise_text
 from antiphon.nn.linear import Embedding
 from antiphon.outputs import MoshiConditionalGenerationOutputWithPast, MoshiUnconditionalInput
 
@@ -158,8 +158,7 @@ class MoshiForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ParamTypeError: an unknown argument.
         """
         routed = _routed(kwargs)
-        if audio_labels is not None and torch.is_grad_enabled() and past_key_values is None:
-            use_cache = False  # a training step has no next column
+        use_cache = cache_wanted(use_cache, audio_labels, past_key_values)
         if inputs_embeds is None:
             own = encoded(self, moshi_input_values, moshi_audio_codes, routed["audio_encoder_"])
             user = encoded(self, user_input_values, user_audio_codes, routed["audio_encoder_"])

@@ -88,11 +88,4 @@ class MoshiForCausalLM(TextForCausalLM):
         self.post_init()
 
     def _output(self, out: Any, loss: Tensor | None, logits: Tensor, hidden: Tensor) -> MoshiCausalLMOutputWithPast:
-        return MoshiCausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            last_hidden_state=hidden,
-            past_key_values=out.past_key_values,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
+        return MoshiCausalLMOutputWithPast(**super()._output(out, loss, logits, hidden), last_hidden_state=hidden)

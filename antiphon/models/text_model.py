@@ -67,6 +67,12 @@ def check_cache(past_key_values: Any) -> None:
         )
 
 
+def cache_wanted(use_cache: bool | None, labels: Tensor | None, past_key_values: Any) -> bool | None:
+    """``use_cache`` of a call: a training step has no next column."""
+    learns = labels is not None and torch.is_grad_enabled() and past_key_values is None
+    return False if learns else use_cache
+
+
 def _hiding(mask: Tensor) -> Tensor | None:
     """A mask (B, S) if it hides anything: without one attention takes a quicker way."""
     return None if mask.dim() == 2 and bool((mask != 0).all()) else mask
@@ -150,8 +156,8 @@ class TextModel(PreTrainedModel):
             raise ParamError(f"input_ids of shape {tuple(ids.shape)} and dtype {ids.dtype}", expected="int64 (B, T)")
 
 
-class TextForCausalLM(Headed, PreTrainedModel, GenerationMixin):
-    """A text decoder with its head; subclasses make ``model`` and ``lm_head`` from their configuration."""
+class HeadedText(Headed, PreTrainedModel, GenerationMixin):
+    """A model with a head over text, whatever it hears; subclasses make ``model`` and ``lm_head``."""
 
     base_model_prefix = "model"
     head_name = "lm_head"
@@ -159,46 +165,10 @@ class TextForCausalLM(Headed, PreTrainedModel, GenerationMixin):
     generation_config: GenerationConfig
 
     def initialise(self) -> None:
-        initialise_text(self, self.config.initializer_range)
+        initialise_text(self, self.config.get_text_config().initializer_range)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Any = None,
-        inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        cache_position: Tensor | None = None,
-        labels: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-    ) -> Any:
-        """Logits over text; arguments as of the model without a head.
-
-        Args:
-            labels: (B, T) int64, the text itself, which is shifted here; -100 does not count.
-            logits_to_keep: only so many last columns get logits, 0 means all; or the numbers of the columns.
-
-        Returns:
-            ``CausalLMOutputWithPast`` with ``logits`` (B, T, V), or a tuple.
-        """
-        if labels is not None and torch.is_grad_enabled() and past_key_values is None:
-            use_cache = False  # a training step has no next column
-        out = self.model(
-            input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            cache_position=cache_position,
-        )
+    def _told(self, out: Any, labels: Tensor | None, logits_to_keep: int | Tensor, return_dict: bool | None) -> Any:
+        """What a call gives, or its tuple, from what the model without a head gave."""
         hidden = kept_columns(out.last_hidden_state, logits_to_keep)
         logits = self.lm_head(hidden)
         loss = None if labels is None else next_token_loss(logits, labels)
@@ -244,3 +214,45 @@ class TextForCausalLM(Headed, PreTrainedModel, GenerationMixin):
 
         callers = Callers(logits_processor, stopping_criteria, streamer)
         return generate_text(self, inputs, generation_config, callers, kwargs)
+
+
+class TextForCausalLM(HeadedText):
+    """A text decoder with its head."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        cache_position: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+    ) -> Any:
+        """Logits over text; arguments as of the model without a head.
+
+        Args:
+            labels: (B, T) int64, the text itself, which is shifted here; -100 does not count.
+            logits_to_keep: only so many last columns get logits, 0 means all; or the numbers of the columns.
+
+        Returns:
+            ``CausalLMOutputWithPast`` with ``logits`` (B, T, V), or a tuple.
+        """
+        out = self.model(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=cache_wanted(use_cache, labels, past_key_values),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            cache_position=cache_position,
+        )
+        return self._told(out, labels, logits_to_keep, return_dict)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.errors import ParamError, ParamTypeError
+from antiphon.errors import ParamError
 from antiphon.generation.engine import StepOutput
 from antiphon.models.musicgen_generation import expanded
+from antiphon.models.text_model import check_cache
 from antiphon.nn.kv_cache import KVCache
 
 # Columns of a prompt from which on rows of different lengths are computed by themselves: that reads the weights once
@@ -175,13 +176,10 @@ def held_columns(cache: Any, columns: int, *, use_cache: bool) -> int:
     """
     if cache is None:
         return 0
-    if not isinstance(cache, KVCache):
-        raise ParamTypeError(
-            f"past_key_values of class {type(cache).__name__}", expected="a cache, such as DynamicCache()"
-        )
+    check_cache(cache)
     if not use_cache:
         raise ParamError("past_key_values with use_cache=False", expected="one of them")
-    held = cache.get_seq_length()
+    held: int = cache.get_seq_length()
     if held and not held < columns:
         raise ParamError(
             f"past_key_values with {held} columns before a prompt of {columns}",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from antiphon.audio.passages import length_at, load_passage
-from antiphon.errors import AntiphonError, ConfigError, DataError, ParamError
+from antiphon.errors import ConfigError, DataError, ParamError
 from antiphon.training.inspection import Inspected, passage_of
 from antiphon.training.objective import Batch
 from antiphon.training.questions import Question, asked_of
@@ -21,21 +21,13 @@ def answered(inspected: Inspected) -> Inspected:
     Raises:
         DataError: too many are silent about themselves.
     """
-    good, skipped = [], inspected.skipped
-    items = len(inspected) + skipped.count
-    for place in range(len(inspected)):
-        try:
-            item = inspected.item(place)
-            if not asked_of(item.texts, item.questions):
-                raise DataError(
-                    "no questions with answers and no text", expected="one of them, in its row or beside it"
-                )
-        except (AntiphonError, OSError) as error:
-            skipped.add(inspected.manifest.name(place), error)
-        else:
-            good.append(place)
-    skipped.check(items)
-    return inspected.chosen(good)
+
+    def check(place: int) -> None:
+        item = inspected.item(place)
+        if not asked_of(item.texts, item.questions):
+            raise DataError("no questions with answers and no text", expected="one of them, in its row or beside it")
+
+    return inspected.passing(check)
 
 
 def asked_batch(processor: Any, examples: Sequence[dict[str, Any]], *, learn_questions: bool = False) -> Batch:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from antiphon.errors import AntiphonError, DataError, ParamError
+from antiphon.errors import DataError, ParamError
 from antiphon.training.coded_folder import CodedFolder
 from antiphon.training.inspection import Inspected
 from antiphon.training.words import PADDING, Word, text_of_frames, words_beside
@@ -26,20 +26,14 @@ def usable(inspected: Inspected) -> Inspected:
     Raises:
         DataError: too many are no conversations.
     """
-    good, skipped = [], inspected.skipped
-    items = len(inspected) + skipped.count
-    for place in range(len(inspected)):
+
+    def check(place: int) -> None:
         channels = inspected.header(place).channels
-        try:
-            if channels != _CHANNELS:
-                raise DataError(f"a sound of {channels} channels", expected="2: the model's voice, and the user's")
-            words_beside(inspected.item(place).path)
-        except (AntiphonError, OSError) as error:
-            skipped.add(inspected.manifest.name(place), error)
-        else:
-            good.append(place)
-    skipped.check(items)
-    return inspected.chosen(good)
+        if channels != _CHANNELS:
+            raise DataError(f"a sound of {channels} channels", expected="2: the model's voice, and the user's")
+        words_beside(inspected.item(place).path)
+
+    return inspected.passing(check)
 
 
 class Conversations:

@@ -64,6 +64,23 @@ class Inspected:
         places = np.asarray(places, np.int64)
         return Inspected(self.manifest.chosen(places, skipped=self.skipped), self.found[places])
 
+    def passing(self, check: Callable[[int], None]) -> Inspected:
+        """The items of which ``check``, called with their places, has nothing to say; the others are skipped.
+
+        Raises:
+            DataError: too many are.
+        """
+        items, good = len(self) + self.skipped.count, []
+        for place in range(len(self)):
+            try:
+                check(place)
+            except (AntiphonError, OSError) as error:
+                self.skipped.add(self.manifest.name(place), error)
+            else:
+                good.append(place)
+        self.skipped.check(items)
+        return self.chosen(good)
+
     def key(self, place: int) -> str:
         """What changes with the row, the file and its melody, in hexadecimal digits."""
         return f"{int(self.found['key'][place]):016x}"

@@ -16,6 +16,7 @@ from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training.music import MusicObjective
 
 from .music_models import CODES, batch, loss_of, ours, processor, theirs
+from .overfitting import overfitted
 
 
 def trained(objective: MusicObjective) -> set[str]:
@@ -23,26 +24,6 @@ def trained(objective: MusicObjective) -> set[str]:
     objective.losses(batch("melody" if hasattr(objective.whole, "audio_enc_to_dec_proj") else "mono")).total.backward()
     named = objective.whole.state_dict(keep_vars=True)
     return {name for name, tensor in named.items() if getattr(tensor, "grad", None) is not None}
-
-
-def optimiser(objective: MusicObjective, rate: float) -> torch.optim.Optimizer:
-    """AdamW over the groups of the objective."""
-    groups = [{**group, "lr": rate * group.pop("lr_scale")} for group in objective.parameter_groups()]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.95))
-
-
-def overfitted(objective: MusicObjective, given: dict[str, Any], *, steps: int, rate: float = 1e-2) -> list[float]:
-    """The losses of some steps over one batch."""
-    stepper, losses = optimiser(objective, rate), []
-    for step in range(steps):
-        for group in stepper.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 10) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        stepper.zero_grad()
-        loss = objective.losses(given).total / objective.weight(given)
-        loss.backward()
-        stepper.step()
-        losses.append(float(loss.detach()))
-    return losses
 
 
 @pytest.mark.parametrize("name", ["mono", "melody"])

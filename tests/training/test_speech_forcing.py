@@ -17,7 +17,7 @@ from antiphon.training.speech_forcing import SpeechForcing
 from antiphon.training.words import PADDING
 
 from ..models.tiny_moshi import CODES, TEXTS, pair
-from .test_language import overfitted
+from .overfitting import overfitted
 
 BOOKS = 4
 
