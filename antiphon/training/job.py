@@ -56,7 +56,8 @@ class Job:
     Args:
         file: what to do. processes: which of how many this one is, and on what device. tell: is told what goes on
             before the first step. examples: makes those of a listening model for its processor, where the file's
-            ``train`` is no data set that is known here.
+            ``train`` is no data set that is known here. music_objective: makes the objective of a music model, by the
+            arguments of ``MusicObjective``.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class Job:
         processes: Processes | None = None,
         tell: Callable[[str], None] = log.info,
         examples: ExamplesFor | None = None,
+        music_objective: Callable[..., MusicObjective] = MusicObjective,
     ) -> None:
         self.file = file
-        self._examples = examples
+        self._examples, self._music_objective = examples, music_objective
         self.processes = processes or Processes()
         self.device = self.processes.device
         self.folder = file.path(file.folder)
@@ -149,7 +151,7 @@ class Job:
             raise ConfigError("train_text_encoder with [lora]", expected="one of them")
         train, held_out = self._coded(model, processor)
         self._add_adapter(model)
-        objective = MusicObjective(
+        objective = self._music_objective(
             model,
             train_text_encoder=file.model.train_text_encoder,
             weight_decay=file.run.weight_decay,

@@ -44,8 +44,12 @@ class MusicObjective(LanguageObjective):
         processor: Any = None,
     ) -> None:
         shares = self._shares(music, codebook_weights)
-        forcing = TeacherForcing(music, train_text_encoder=train_text_encoder, stream_weights=shares)
+        forcing = self._forcing(music, train_text_encoder=train_text_encoder, stream_weights=shares)
         super().__init__(music, forcing, weight_decay=weight_decay, lr_scales=lr_scales, reader=processor)
+
+    def _forcing(self, music: MusicComposite | CodeDecoderForCausalLM, **how: Any) -> TeacherForcing:
+        """The model as it learns."""
+        return TeacherForcing(music, **how)
 
     @staticmethod
     def _shares(music: Any, weights: Sequence[float]) -> list[float] | None:

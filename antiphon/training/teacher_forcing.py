@@ -93,22 +93,28 @@ class TeacherForcing(nn.Module):
         Raises:
             ParamError: shapes that do not fit each other or the model.
         """
+        return self.losses_of(*self.last_states(batch))
+
+    def last_states(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The decoder's last states (B, T, D) for a batch as of ``forward``, and the labels (B, K, T) of its heads."""
         codes = self._codes(batch)
         columns, labels = self._columns(codes, batch.get("frames"))
         states, mask = self._text(batch, len(codes))
-        if self.decoder.model.cross_attends:
-            out = self.decoder.model(
-                columns,
-                encoder_hidden_states=states,
-                encoder_attention_mask=mask,
-                position_ids=self._places(batch, columns.shape[-1]),
-                use_cache=False,
-                return_dict=True,
-            )
-            hidden = out.last_hidden_state
-        else:
-            front = self._front(batch, states, mask)
-            hidden = self._behind(columns, *front, own=self._places(batch, columns.shape[-1]))
+        own = self._places(batch, columns.shape[-1])
+        if not self.decoder.model.cross_attends:
+            return self._behind(columns, *self._front(batch, states, mask), own=own), labels
+        out = self.decoder.model(
+            columns,
+            encoder_hidden_states=states,
+            encoder_attention_mask=mask,
+            position_ids=own,
+            use_cache=False,
+            return_dict=True,
+        )
+        return out.last_hidden_state, labels
+
+    def losses_of(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses as of ``forward``."""
         return stream_losses(hidden, list(self.decoder.lm_heads), labels, weights=self.stream_weights)
 
     # columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ import torch
 
 from antiphon import EncodecModel
 from antiphon.checkpoints.built_in import LISTENER, MELODY, MUSIC, PLACE
+from antiphon.training.loop import Progress
 from recipes.builtin.asked import write_conversations
 from recipes.builtin.beginnings import begin_melody, begin_musicgen
 from recipes.builtin.coding import code_pieces
+from recipes.builtin.counting import JOBS, train_counting
 from recipes.builtin.handing_out import hand_out, hand_out_listener
 from recipes.builtin.listener import begin_listener, train_listener
 from recipes.builtin.pieces import render_shards
@@ -54,6 +57,15 @@ def _codec(runs: Path) -> EncodecModel:
     return EncodecModel.from_pretrained(runs / "codec-frozen", dtype=torch.float32)
 
 
+def counting(runs: Path, workers: int, *, job: str) -> None:
+    """A stage of MusicGen, which counts while it learns; a run that was stopped goes on."""
+    train_counting(JOBS / job, runs / "pieces", report=_told)
+
+
+def _told(how: Progress) -> None:
+    logging.info("%d %s %s", how.step, how.kind, how.figures)
+
+
 def begin_following(runs: Path, workers: int) -> None:
     """A Melody that knows what MusicGen has learnt."""
     begin_melody(runs / "melody-begin", runs / "musicgen" / "best")
@@ -71,7 +83,7 @@ def begin_hearing(runs: Path, workers: int) -> None:
 
 def listener(runs: Path, workers: int) -> None:
     """It learns, from the pieces as they lie in their shards; a run that was stopped goes on."""
-    train_listener(runs, report=lambda how: logging.info("%d %s %s", how.step, how.kind, how.figures))
+    train_listener(runs, report=_told)
 
 
 def install_listener(runs: Path, workers: int) -> None:
@@ -93,6 +105,9 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
     "pieces": pieces,
     "codes": codes,
     "begin": begin,
+    "passages": functools.partial(counting, job="passages.toml"),
+    "openings": functools.partial(counting, job="openings.toml"),
+    "musicgen": functools.partial(counting, job="musicgen.toml"),
     "begin-melody": begin_following,
     "install": install,
     "questions": questions,

@@ -1,0 +1,128 @@
+"""A decoder that counts: while it learns, it also tells where in the beat each frame lies.
+
+Nothing in the codes of a beginning asks for the exact tempo of its text: a tempo that is wrong by a few percent costs
+the first beats nearly nothing, so a decoder reads it late. Where in the beat a frame lies follows from the tempo and
+the frame's number, and is wrong everywhere when the tempo is. The head that tells it is thrown away.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.training.job import Job
+from antiphon.training.job_file import read_job
+from antiphon.training.loop import Progress
+from antiphon.training.music import MusicObjective
+from antiphon.training.objective import Batch, Losses
+from antiphon.training.teacher_forcing import TeacherForcing
+
+JOBS = Path(__file__).parent / "jobs"
+PHASES = 24
+# how much telling the beat counts, where a codebook's code counts 1
+_BEAT_WEIGHT = 0.5
+
+
+class CountingForcing(TeacherForcing):
+    """``TeacherForcing`` whose losses end with that of the beat.
+
+    Args:
+        tempo_bpm: the tempo of each item, by its name.
+    """
+
+    def __init__(self, music: Any, *, tempo_bpm: Mapping[str, float], **how: Any) -> None:
+        super().__init__(music, **how)
+        self.tempo_bpm = tempo_bpm
+        width = self.decoder.config.hidden_size
+        self.parts["beat"] = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, PHASES))
+        self._frame_rate_hz = self.music.config.audio_encoder.frame_rate
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As the base, with the beat's loss in the sum, and as the last of each (K + 1,).
+
+        Args:
+            batch: with ``names``, one a row.
+        """
+        hidden, labels = self.last_states(batch)
+        total, each = self.losses_of(hidden, labels)
+        beat = self._beat_loss(hidden[:, : batch["codes"].shape[-1]], batch)
+        return total + _BEAT_WEIGHT * len(each) * beat, torch.cat([each, beat.detach()[None]])
+
+    def _beat_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """The summed cross-entropy of the phases in the beat of frames with states (B, T, D); a phase between two of
+        the head's counts for both."""
+        lower, share, counts = phases(
+            torch.tensor([self.tempo_bpm[name] for name in batch["names"]]),
+            frames=hidden.shape[1],
+            frame_rate_hz=self._frame_rate_hz,
+            own=batch.get("frames"),
+            first=batch.get("first"),
+        )
+        lower, share, counts = (one.to(hidden.device) for one in (lower, share, counts))
+        chances = self.parts["beat"](hidden).float().log_softmax(dim=-1)
+        below = chances.gather(-1, lower[..., None])[..., 0]
+        above = chances.gather(-1, ((lower + 1) % PHASES)[..., None])[..., 0]
+        return -torch.lerp(below, above, share).masked_fill(~counts, 0.0).sum()
+
+
+def phases(
+    tempo_bpm: Tensor, *, frames: int, frame_rate_hz: float, own: Tensor | None = None, first: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where in the beat frames lie, in ``PHASES`` parts of it.
+
+    Args:
+        tempo_bpm: (B,). frames: T. own: (B,) int64, how many frames are a row's own, all by default.
+        first: (B,) int64, the number of each row's first frame in its piece, 0 by default.
+
+    Returns:
+        (B, T): the part that a frame lies in, int64; how far it lies on the way to the next, 0 to 1; and whether the
+        frame is the row's own.
+    """
+    number = torch.arange(frames)[None]
+    counts = number < (torch.full(tempo_bpm.shape, frames) if own is None else own.cpu())[:, None]
+    if first is not None:
+        number = number + first.cpu()[:, None]
+    # in float64: a phase of the last beat is as exact as one of the first
+    phase = (number * (tempo_bpm.double()[:, None] / 60 / frame_rate_hz)).remainder(1.0) * PHASES
+    lower = phase.floor()
+    return lower.long() % PHASES, (phase - lower).float(), counts
+
+
+class CountingObjective(MusicObjective):
+    """``MusicObjective`` that also learns the beat, reported as ``beat`` in nats a frame.
+
+    Args:
+        tempo_bpm: the tempo of each item, by its name.
+    """
+
+    def __init__(self, music: Any, *, tempo_bpm: Mapping[str, float], **how: Any) -> None:
+        self._tempo_bpm = tempo_bpm
+        super().__init__(music, **how)
+
+    def _forcing(self, music: Any, **how: Any) -> TeacherForcing:
+        return CountingForcing(music, tempo_bpm=self._tempo_bpm, **how)
+
+    def losses(self, batch: Batch) -> Losses:
+        """As the base, with the beat."""
+        total, each = self.model(batch)
+        *codebooks, beat = each
+        named = {f"codebook_{k}": loss for k, loss in enumerate(codebooks)}
+        return Losses(total / len(codebooks), {**named, "beat": beat})
+
+
+def tempos_of(pieces: Path) -> dict[str, float]:
+    """The tempo of every rendered piece, by the name that coded music has for it."""
+    lines = (line for file in sorted(pieces.glob("facts-*.jsonl")) for line in file.read_text("utf-8").splitlines())
+    return {str(facts["seed"]): facts["tempo_bpm"] for facts in map(json.loads, lines)}
+
+
+def train_counting(job: Path, pieces: Path, *, report: Callable[[Progress], None] | None = None) -> Path:
+    """Trains a music model as a job's file says while it counts, or goes on, and gives the folder of its weights."""
+    objective = functools.partial(CountingObjective, tempo_bpm=tempos_of(pieces))
+    return Job(read_job(job), music_objective=objective).run(report=report)
