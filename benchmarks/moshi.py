@@ -14,19 +14,13 @@ their values. kyutai's package takes part when ``make oracles`` has made its env
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from turns import Measured, heading, in_turn, median, row
-
-from antiphon.tasks.machine import Machine
+from turns import Measured, heading, in_turn, median, on_this_machine, row, told_by
 
 ROOT = Path(__file__).parents[1]
 KYUTAI = ROOT / ".oracles" / "kyutai" / "bin" / "python"
@@ -63,12 +57,7 @@ def worked(library: str, *asked: str) -> dict[str, Any]:
     """What the worker found of a library, in a process of its own."""
     python = str(KYUTAI) if library == "kyutai" else sys.executable
     # -P: this file has the name of kyutai's package
-    command = [python, "-P", "-W", "ignore", str(WORKER), library, *asked]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{library} failed:\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return told_by([python, "-P", "-W", "ignore", str(WORKER), library, *asked], library)
 
 
 def contestants(args: argparse.Namespace, *asked: str, kinds: Sequence[str] = ()) -> dict[str, Any]:
@@ -166,12 +155,7 @@ def drift_table(threads: int) -> str:
 def main() -> None:
     """Measures and prints."""
     args = parsed()
-    machine = Machine.here(args.threads)
-    print(
-        f"{machine.processor}, {args.threads} threads of {machine.cores}, memory read at {machine.read_gb_s:.1f} GB/s;"
-    )
-    print(f"Python {platform.python_version()}, torch {version('torch')}, transformers {version('transformers')};")
-    print(f"`python benchmarks/moshi.py {' '.join(sys.argv[1:])}`\n", flush=True)
+    machine = on_this_machine(args.threads)
     for section in args.only:
         if section == "mimi":
             table = mimi_table(args, machine.read_gb_s)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+from antiphon.tasks.machine import Machine
 
 Measured = list[dict[str, Any]]
 
@@ -41,3 +48,21 @@ def row(*cells: object) -> str:
 def heading(*cells: str) -> str:
     """The first two lines of a Markdown table."""
     return f"{row(*cells)}\n|{'---|' * len(cells)}"
+
+
+def told_by(command: Sequence[str], name: str) -> dict[str, Any]:
+    """The JSON object that a worker's process prints last."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def on_this_machine(threads: int) -> Machine:
+    """The machine, having printed it with the versions and the command."""
+    machine = Machine.here(threads)
+    print(f"{machine.processor}, {threads} threads of {machine.cores}, memory read at {machine.read_gb_s:.1f} GB/s;")
+    print(f"Python {platform.python_version()}, torch {version('torch')}, transformers {version('transformers')};")
+    print(f"`python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}`\n", flush=True)
+    return machine

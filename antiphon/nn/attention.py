@@ -16,6 +16,7 @@ from antiphon.nn.kv_cache import LayerCache
 from antiphon.nn.linear import Linear, stacked_linear
 from antiphon.nn.masks import Mask
 from antiphon.nn.native.attention import Stored, attended
+from antiphon.nn.product_attention import product_attention, suits_products
 from antiphon.nn.rotary import Rotation, rotate
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
@@ -151,6 +152,9 @@ class Attention(nn.Module):
                 heads, _ = self._eager(query, key, value, mask, None)
                 return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
         causal = mask.causal and query.shape[2] > 1
+        if self.implementation == "sdpa" and mask.bias is None and not drop and suits_products(query):
+            heads = product_attention(query, key, value, self.scale, allowed=mask.safe, causal=causal)
+            return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
         bias = mask.for_kernel(like=query)
         if self.implementation == "flash_attention_2":
             if query.device.type != "cuda" or query.dtype not in (torch.float16, torch.bfloat16):

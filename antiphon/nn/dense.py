@@ -11,43 +11,46 @@ from torch.nn import functional as F
 
 
 @functools.cache
-def _prefers_onednn() -> bool:
-    """Whether oneDNN's plain inner product beats the BLAS behind ``F.linear`` for float32 on this processor.
+def prefers_onednn() -> bool:
+    """Whether oneDNN's plain inner product beats what is behind ``F.linear`` on this processor.
 
-    On AMD processors the BLAS of the stock wheels (MKL) reads a weight at 7-10 GB/s for two rows where memory gives 28
-    and oneDNN 25-28; for 16 to 512 rows oneDNN is 2.3 times as fast. On Intel processors MKL is at the ceiling already.
-    The rule goes by the maker's name and not by a measurement, so that the same machine always rounds the same way. The
-    operator's name is private to torch, hence the trial call.
+    On AMD processors the BLAS of the stock wheels (MKL) reads a float32 weight at 7-10 GB/s for two rows where memory
+    gives 28 and oneDNN 25-28; for 16 to 512 rows oneDNN is 2.3 times as fast. bfloat16 goes by oneDNN either way, but
+    ``F.linear`` adds a bias by a copy of it. On Intel processors MKL is at the ceiling already. The rule goes by the
+    maker's name and not by a measurement, so that the same machine always rounds the same way. The operator's name is
+    private to torch, hence the trial call.
     """
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             if "AuthenticAMD" not in file.read(4096):
                 return False
         x, weight = torch.ones(2, 8), torch.ones(4, 8)
-        out = _onednn_product(x, weight, None)
+        out = onednn_product(x, weight)
         return bool(torch.equal(out, torch.full((2, 4), 8.0)))
     except (OSError, RuntimeError, AttributeError):
         return False
 
 
-def _onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, then: str = "none") -> Tensor:
+    """``x @ weight.T + bias`` by oneDNN, where ``prefers_onednn``; ``then``: "gelu" of it, or "none"."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], "none")
     return out
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
-        x.dtype is torch.float32
-        and weight.dtype is torch.float32
+        x.dtype is weight.dtype
+        # training in bfloat16 goes by autocast, which has torch's own products
+        and (x.dtype is torch.float32 or (x.dtype is torch.bfloat16 and not torch.is_grad_enabled()))
         and x.device.type == "cpu"
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
-        and _prefers_onednn()
+        and prefers_onednn()
     )
 
 
 def dense_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias``, in float32 by oneDNN where that is the faster one; gradients are computed so too.
+    """``x @ weight.T + bias``, by oneDNN where that is the faster one; in float32 gradients are computed so too.
 
     Args:
         x: (..., I), any float dtype. weight: (O, I). bias: (O,) or ``None``.
@@ -60,7 +63,17 @@ def dense_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
         traced: Tensor = _Product.apply(x, weight, bias)
         return traced
-    return _onednn_product(x, weight, bias)
+    return onednn_product(x, weight, bias)
+
+
+def gelu_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    """The exact GELU of ``dense_product``, where one kernel gives it without gradients, else ``None``.
+
+    Rounded once instead of twice, and without a pass over what is the widest tensor of a stack.
+    """
+    if torch.is_grad_enabled() or not _suits_onednn(x, weight):
+        return None
+    return onednn_product(x, weight, bias, then="gelu")
 
 
 def weight_gradient(outputs: Tensor, inputs: Tensor) -> Tensor:
@@ -76,8 +89,8 @@ def weight_gradient(outputs: Tensor, inputs: Tensor) -> Tensor:
         return outputs.t() @ inputs
     # the second operand is packed for the kernel, the first one copied: packing pays for the wider one
     if outputs.shape[1] > inputs.shape[1]:
-        return _onednn_product(inputs.t(), outputs.t(), None).t()
-    return _onednn_product(outputs.t(), inputs.t(), None)
+        return onednn_product(inputs.t(), outputs.t(), None).t()
+    return onednn_product(outputs.t(), inputs.t(), None)
 
 
 class _Product(torch.autograd.Function):
@@ -86,7 +99,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _onednn_product(x, weight, bias)
+        return onednn_product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

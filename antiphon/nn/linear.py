@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from antiphon.nn.dense import dense_product
+from antiphon.nn.dense import dense_product, gelu_product
 from antiphon.nn.native.products import Codes, bfloat16_product, coded_product, float32_product
 from antiphon.nn.quantized_linear import QuantizedLinear
 
@@ -72,6 +73,15 @@ def plain_layers(layers: Sequence[nn.Module]) -> list[Linear]:
 def _is_hooked(layer: nn.Module) -> bool:
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     return any(hooks)
+
+
+def gelu_linear(x: Tensor, layer: nn.Module) -> Tensor:
+    """The exact GELU of a layer's output, of many rows by one kernel where the layer is what it seems to be."""
+    if type(layer) is Linear and x.numel() >= _MANY_ROWS * x.shape[-1] and not _is_hooked(layer):
+        found = gelu_product(x, layer.weight, layer.bias)
+        if found is not None:
+            return found
+    return F.gelu(layer(x))
 
 
 def _coded_layers(layers: Sequence[nn.Module]) -> list[QuantizedLinear]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from antiphon.errors import ConfigError
-from antiphon.nn.linear import Linear
+from antiphon.nn.linear import Linear, gelu_linear
 from antiphon.nn.quantized_linear import QuantizedLinear
 
 Activation = Callable[[Tensor], Tensor]
@@ -62,7 +62,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        return _projected(F.dropout(self.act(self.up(x)), self.dropout, self.training), self.down)
+        hidden = gelu_linear(x, self.up) if self.act is F.gelu else self.act(self.up(x))
+        return _projected(F.dropout(hidden, self.dropout, self.training), self.down)
 
 
 class GatedMLP(nn.Module):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from antiphon.nn import dense
 from antiphon.nn import linear as module
-from antiphon.nn.linear import Embedding, Linear, lay_side_by_side, linear, stacked_linear, stacks_of
+from antiphon.nn.linear import Embedding, Linear, gelu_linear, lay_side_by_side, linear, stacked_linear, stacks_of
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -33,7 +33,7 @@ def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
     """Both kernels, whatever processor the tests run on."""
     if request.param and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.fail("this torch has no oneDNN operator, which the rule of the library relies on finding out")
-    monkeypatch.setattr(dense, "_prefers_onednn", lambda: request.param)
+    monkeypatch.setattr(dense, "prefers_onednn", lambda: request.param)
     return bool(request.param)
 
 
@@ -46,6 +46,26 @@ def test_both_kernels_give_the_product(onednn: bool, shape: tuple[int, ...], bia
         torch.testing.assert_close(linear(x, weight, offset), F.linear(x, weight, offset), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+def test_gelu_of_many_rows_is_gelu(onednn: bool, dtype: torch.dtype, bias: bool) -> None:
+    layer = Linear(8, 5, bias=bias).to(dtype)
+    with torch.no_grad():
+        for number, parameter in enumerate(layer.parameters()):
+            parameter.copy_(noise(*parameter.shape, seed=number))
+        for rows in (1, 300):
+            x = noise(2, rows, 8).to(dtype)
+            wanted = F.gelu(F.linear(x.double(), layer.weight.double(), None if not bias else layer.bias.double()))
+            near = 1e-5 if dtype is torch.float32 else 0.03
+            found = gelu_linear(x, layer)
+            assert found.dtype is dtype
+            torch.testing.assert_close(found.double(), wanted, atol=near, rtol=near)
+            handle = layer.register_forward_hook(lambda *_: torch.zeros(2, 1, 5, dtype=dtype))
+            assert not gelu_linear(x, layer).any()
+            handle.remove()
+    assert gelu_linear(noise(300, 8).to(dtype), layer).requires_grad
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes_keep_theirs(onednn: bool, dtype: torch.dtype) -> None:
     x, weight = noise(2, 8).to(dtype), noise(5, 8, seed=1).to(dtype)
@@ -54,14 +74,14 @@ def test_other_dtypes_keep_theirs(onednn: bool, dtype: torch.dtype) -> None:
 
 def test_the_special_kernel_is_really_taken_with_gradients_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     products: list[tuple[int, ...]] = []
-    real = dense._onednn_product
+    real = dense.onednn_product
 
-    def counted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def counted(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         products.append((*x.shape, *weight.shape))
         return real(x, weight, bias)
 
-    monkeypatch.setattr(dense, "_prefers_onednn", lambda: True)
-    monkeypatch.setattr(dense, "_onednn_product", counted)
+    monkeypatch.setattr(dense, "prefers_onednn", lambda: True)
+    monkeypatch.setattr(dense, "onednn_product", counted)
     x, weight = noise(2, 8).requires_grad_(), nn.Parameter(noise(5, 8, seed=1))
     with torch.no_grad():
         linear(x, weight)
