@@ -25,6 +25,7 @@ from antiphon.errors import (
 )
 from antiphon.models import loading
 from antiphon.models.auto import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer
+from antiphon.models.music_flamingo import MusicFlamingoForConditionalGeneration
 from antiphon.models.musicgen import MusicgenForCausalLM, MusicgenForConditionalGeneration
 
 WEIGHTS = "model.safetensors"
@@ -399,3 +400,17 @@ def test_F062_float16_on_a_cpu_says_so_once_and_works(tiny_folder: Path, caplog:
     caplog.clear()
     load(tiny_folder, dtype="bfloat16")
     assert not caplog.messages
+
+
+def test_F062_a_listening_model_refuses_and_computes_as_the_others_do(
+    listening_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = MusicFlamingoForConditionalGeneration.from_pretrained
+    with pytest.raises(ConfigError, match=r"dtype='fp4'.*float32, float16, bfloat16"):
+        opened(listening_checkpoint, dtype="fp4")
+    with pytest.raises(ParamError, match=r"device='?(cuda:)?cuda:99'?\. Expected one of \['cpu'"):
+        opened(listening_checkpoint, device="cuda:99")
+    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
+        model = opened(listening_checkpoint, dtype="float16")
+    assert sum("float16 on a CPU" in message for message in caplog.messages) == 1
+    assert model(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
