@@ -14,6 +14,7 @@ from antiphon import EncodecModel
 from antiphon.checkpoints.built_in import LISTENER, MELODY, MUSIC, PLACE
 from antiphon.training.loop import Progress
 from recipes.builtin.asked import write_conversations
+from recipes.builtin.averaging import write_mean
 from recipes.builtin.beginnings import begin_melody, begin_musicgen
 from recipes.builtin.coding import code_pieces
 from recipes.builtin.counting import JOBS, train_counting
@@ -23,6 +24,7 @@ from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
 from recipes.builtin.text_lessons import lessons_of
 
+_MUSICGEN = "musicgen-mean"
 _CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 18000
 
 
@@ -66,9 +68,14 @@ def _told(how: Progress) -> None:
     logging.info("%d %s %s", how.step, how.kind, how.figures)
 
 
+def mean(runs: Path, workers: int) -> None:
+    """MusicGen halfway between the openings, whose tempo it knows best, and the whole pieces."""
+    write_mean(runs / _MUSICGEN, runs / "openings" / "best", runs / "musicgen" / "best")
+
+
 def begin_following(runs: Path, workers: int) -> None:
     """A Melody that knows what MusicGen has learnt."""
-    begin_melody(runs / "melody-begin", runs / "musicgen" / "best")
+    begin_melody(runs / "melody-begin", runs / _MUSICGEN)
 
 
 def questions(runs: Path, workers: int) -> None:
@@ -94,9 +101,9 @@ def install_listener(runs: Path, workers: int) -> None:
 
 def install(runs: Path, workers: int) -> None:
     """What was learnt, as a part of the package."""
-    for name, run in ((MUSIC, "musicgen"), (MELODY, "melody")):
+    for name, run in ((MUSIC, _MUSICGEN), (MELODY, "melody/best")):
         folder = PLACE / name.rpartition("/")[2]
-        logging.info("%s: %.1f MB", name, hand_out(runs / run / "best", folder, codec=runs / "decoder" / "best") / 1e6)
+        logging.info("%s: %.1f MB", name, hand_out(runs / run, folder, codec=runs / "decoder" / "best") / 1e6)
 
 
 STAGES: dict[str, Callable[[Path, int], None]] = {
@@ -108,6 +115,7 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
     "passages": functools.partial(counting, job="passages.toml"),
     "openings": functools.partial(counting, job="openings.toml"),
     "musicgen": functools.partial(counting, job="musicgen.toml"),
+    "mean": mean,
     "begin-melody": begin_following,
     "install": install,
     "questions": questions,
