@@ -19,12 +19,12 @@ def write_mean(folder: Path, one: Path, other: Path) -> None:
         ValueError: they have other tensors.
     """
     model, second = (MusicgenForConditionalGeneration.from_pretrained(f, dtype=torch.float32) for f in (one, other))
-    held, added = model.state_dict(), second.state_dict()
-    if {name: t.shape for name, t in held.items()} != {name: t.shape for name, t in added.items()}:
+    # by parameters, of which those that are tied come once; the codec, whose state is more, is the same in both
+    held, added = dict(model.named_parameters()), dict(second.named_parameters())
+    if {name: p.shape for name, p in held.items()} != {name: p.shape for name, p in added.items()}:
         raise ValueError(f"{one} and {other} are not of one architecture")
     with torch.no_grad():
-        for name, tensor in held.items():
-            if tensor.is_floating_point():
-                tensor.lerp_(added[name], 0.5)
+        for name, parameter in held.items():
+            parameter.lerp_(added[name], 0.5)
     model.save_pretrained(folder)
     AutoProcessor.from_pretrained(other).save_pretrained(folder)
