@@ -114,7 +114,9 @@ def clips(library: Any, args: argparse.Namespace) -> dict[str, Any]:
         row[:count] = 1
     whole = model.model if hasattr(model, "model") and hasattr(model.model, "get_audio_features") else model
     call = lambda: whole.get_audio_features(features, mask, ids)  # noqa: E731
-    return {"ms": {"clips": timed(call, args.times)}}
+    begun = time.perf_counter()
+    call()  # takes so long that nothing has to be warm
+    return {"ms": {"clips": 1000 * (time.perf_counter() - begun)}}
 
 
 def lm(library: Any, args: argparse.Namespace) -> dict[str, Any]:
