@@ -24,7 +24,7 @@ from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
 from recipes.builtin.text_lessons import lessons_of
 
-_MUSICGEN = "musicgen-mean"
+_MUSICGEN, _DECODER = "musicgen-mean", "decoder-mean"
 _CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 18000
 
 
@@ -37,6 +37,11 @@ def sounds(runs: Path, workers: int) -> None:
 def freeze(runs: Path, workers: int) -> None:
     """The codec in 16 bits, as it is handed out: from here on codes mean what they mean."""
     EncodecModel.from_pretrained(runs / "codec" / "best", dtype=torch.float16).save_pretrained(runs / "codec-frozen")
+
+
+def decoder_mean(runs: Path, workers: int) -> None:
+    """The codec halfway to the decoder that was trained on: nearer to the ear, and still as near to the waveform."""
+    write_mean(runs / _DECODER, runs / "codec-frozen", runs / "decoder" / "best", kind=EncodecModel)
 
 
 def pieces(runs: Path, workers: int) -> None:
@@ -103,12 +108,13 @@ def install(runs: Path, workers: int) -> None:
     """What was learnt, as a part of the package."""
     for name, run in ((MUSIC, _MUSICGEN), (MELODY, "melody/best")):
         folder = PLACE / name.rpartition("/")[2]
-        logging.info("%s: %.1f MB", name, hand_out(runs / run, folder, codec=runs / "decoder" / "best") / 1e6)
+        logging.info("%s: %.1f MB", name, hand_out(runs / run, folder, codec=runs / _DECODER) / 1e6)
 
 
 STAGES: dict[str, Callable[[Path, int], None]] = {
     "sounds": sounds,
     "freeze": freeze,
+    "decoder-mean": decoder_mean,
     "pieces": pieces,
     "codes": codes,
     "begin": begin,

@@ -5,21 +5,27 @@ Source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from antiphon import AutoProcessor, MusicgenForConditionalGeneration
+from antiphon import MusicgenForConditionalGeneration
 
 
-def write_mean(folder: Path, one: Path, other: Path) -> None:
-    """Writes the model halfway between two of one architecture, the second of which has gone on from the first.
+def write_mean(folder: Path, one: Path, other: Path, *, kind: type[Any] = MusicgenForConditionalGeneration) -> None:
+    """Writes the model halfway between two of one architecture, the second of which has gone on from the first, with
+    what else lies beside the second.
+
+    Args:
+        kind: the class of both: a MusicGen, or an ``EncodecModel``.
 
     Raises:
         ValueError: they have other tensors.
     """
-    model, second = (MusicgenForConditionalGeneration.from_pretrained(f, dtype=torch.float32) for f in (one, other))
-    # by parameters, of which those that are tied come once; the codec, whose state is more, is the same in both
+    model, second = (kind.from_pretrained(path, dtype=torch.float32) for path in (one, other))
+    # by parameters, of which those that are tied come once; a codec's codewords are none and have to stay
     held, added = dict(model.named_parameters()), dict(second.named_parameters())
     if {name: p.shape for name, p in held.items()} != {name: p.shape for name, p in added.items()}:
         raise ValueError(f"{one} and {other} are not of one architecture")
@@ -27,4 +33,6 @@ def write_mean(folder: Path, one: Path, other: Path) -> None:
         for name, parameter in held.items():
             parameter.lerp_(added[name], 0.5)
     model.save_pretrained(folder)
-    AutoProcessor.from_pretrained(other).save_pretrained(folder)
+    for file in other.iterdir():
+        if not file.name.startswith("model") and not (folder / file.name).exists():
+            shutil.copyfile(file, folder / file.name)
