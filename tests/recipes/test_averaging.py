@@ -10,6 +10,7 @@ import torch
 import antiphon
 from recipes.builtin.averaging import write_mean
 
+from ..training.jobs import codec
 from ..training.music_models import ours, processor
 
 
@@ -37,3 +38,17 @@ def test_models_of_two_architectures_have_no_mean(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not of one architecture"):
         write_mean(tmp_path / "mean", one, other)
     assert not (tmp_path / "mean").exists()
+
+
+def test_codecs_have_a_mean_too_and_keep_their_codewords(tmp_path: Path) -> None:
+    made = codec()
+    made.save_pretrained(tmp_path / "one")
+    with torch.no_grad():
+        for parameter in made.decoder.parameters():
+            parameter += 0.5
+    made.save_pretrained(tmp_path / "other")
+    write_mean(tmp_path / "mean", tmp_path / "one", tmp_path / "other", kind=antiphon.EncodecModel)
+    one, mean = (antiphon.EncodecModel.from_pretrained(tmp_path / name) for name in ("one", "mean"))
+    for name, tensor in one.state_dict().items():
+        moved = 0.25 if name.startswith("decoder.") else 0.0
+        torch.testing.assert_close(mean.state_dict()[name], tensor + moved, atol=1e-5, rtol=1e-5)
