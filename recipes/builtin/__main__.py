@@ -65,7 +65,7 @@ def _codec(runs: Path) -> EncodecModel:
 
 
 def counting(runs: Path, workers: int, *, job: str) -> None:
-    """A stage of MusicGen, which counts while it learns; a run that was stopped goes on."""
+    """A stage of a model that counts while it learns; a run that was stopped goes on."""
     train_counting(JOBS / job, runs / "pieces", report=_told)
 
 
@@ -123,6 +123,8 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
     "musicgen": functools.partial(counting, job="musicgen.toml"),
     "mean": mean,
     "begin-melody": begin_following,
+    "following": functools.partial(counting, job="following.toml"),
+    "melody": functools.partial(counting, job="melody.toml"),
     "install": install,
     "questions": questions,
     "begin-listener": begin_hearing,

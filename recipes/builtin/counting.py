@@ -1,8 +1,13 @@
-"""A decoder that counts: while it learns, it also tells where in the beat each frame lies.
+"""A decoder that counts: while it learns, it also tells where in the beat each frame lies, and what will be sung.
 
 Nothing in the codes of a beginning asks for the exact tempo of its text: a tempo that is wrong by a few percent costs
 the first beats nearly nothing, so a decoder reads it late. Where in the beat a frame lies follows from the tempo and
-the frame's number, and is wrong everywhere when the tempo is. The head that tells it is thrown away.
+the frame's number, and is wrong everywhere when the tempo is.
+
+In the same way hardly anything in the codes asks for the melody that is to be followed: what sounds now is mostly known
+from what sounded before. So a decoder that hears a melody also tells the melody's pitch class half a second ahead.
+
+The heads that tell these are thrown away.
 """
 
 from __future__ import annotations
@@ -15,7 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from antiphon.audio.chroma import HOP_SAMPLES
 from antiphon.training.job import Job
 from antiphon.training.job_file import read_job
 from antiphon.training.loop import Progress
@@ -24,9 +31,10 @@ from antiphon.training.objective import Batch, Losses
 from antiphon.training.teacher_forcing import TeacherForcing
 
 JOBS = Path(__file__).parent / "jobs"
-PHASES = 24
-# how much telling the beat counts, where a codebook's code counts 1
-_BEAT_WEIGHT = 0.5
+PHASES, PITCHES = 24, 12
+AHEAD_S = 0.5
+# how much either counts, where a codebook's code counts 1
+_WEIGHT = 0.5
 
 
 class CountingForcing(TeacherForcing):
@@ -39,20 +47,47 @@ class CountingForcing(TeacherForcing):
     def __init__(self, music: Any, *, tempo_bpm: Mapping[str, float], **how: Any) -> None:
         super().__init__(music, **how)
         self.tempo_bpm = tempo_bpm
+        self.told = {"beat": PHASES}
+        if not self.decoder.model.cross_attends:
+            self.told["melody"] = PITCHES
         width = self.decoder.config.hidden_size
-        self.parts["beat"] = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, PHASES))
-        self._frame_rate_hz = self.music.config.audio_encoder.frame_rate
+        for name, answers in self.told.items():
+            self.parts[name] = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, answers))
+        codec = self.music.config.audio_encoder
+        self._frame_rate_hz, self._rate_hz = codec.frame_rate, codec.sampling_rate
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """As the base, with the beat's loss in the sum, and as the last of each (K + 1,).
+        """As the base, with what is told in the sum, and behind the streams in each (K + 1 or 2,).
 
         Args:
             batch: with ``names``, one a row.
         """
         hidden, labels = self.last_states(batch)
         total, each = self.losses_of(hidden, labels)
-        beat = self._beat_loss(hidden[:, : batch["codes"].shape[-1]], batch)
-        return total + _BEAT_WEIGHT * len(each) * beat, torch.cat([each, beat.detach()[None]])
+        own = hidden[:, : batch["codes"].shape[-1]]
+        losses = [self._beat_loss(own, batch)]
+        if "melody" in self.told:
+            losses.append(self._melody_loss(own, batch))
+        told = torch.stack(losses)
+        return total + _WEIGHT * len(each) * told.sum(), torch.cat([each, told.detach()])
+
+    def _melody_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """The summed cross-entropy of the pitch class that the melody will have, where there is one."""
+        chroma, mask = batch.get("input_features"), batch.get("input_features_mask")
+        if chroma is None:
+            return hidden.sum() * 0.0
+        at_s = torch.arange(hidden.shape[1], device=hidden.device) / self._frame_rate_hz + AHEAD_S
+        at = (at_s * self._rate_hz / HOP_SAMPLES).round().long()
+        there = (at < chroma.shape[1])[None].repeat(len(chroma), 1)
+        at = at.clamp(max=chroma.shape[1] - 1)
+        if mask is not None:
+            there &= mask[:, at] > 0
+        for name in ("dropped", "melody_dropped"):
+            if batch.get(name) is not None:
+                there &= ~batch[name][:, None]
+        logits = self.parts["melody"](hidden).float()
+        losses = F.cross_entropy(logits.transpose(1, 2), chroma[:, at].argmax(-1), reduction="none")
+        return losses.masked_fill(~there, 0.0).sum()
 
     def _beat_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The summed cross-entropy of the phases in the beat of frames with states (B, T, D); a phase between two of
@@ -95,7 +130,7 @@ def phases(
 
 
 class CountingObjective(MusicObjective):
-    """``MusicObjective`` that also learns the beat, reported as ``beat`` in nats a frame.
+    """``MusicObjective`` that also learns to tell the beat, and what will be sung: ``beat`` and ``melody``, in nats.
 
     Args:
         tempo_bpm: the tempo of each item, by its name.
@@ -109,11 +144,12 @@ class CountingObjective(MusicObjective):
         return CountingForcing(music, tempo_bpm=self._tempo_bpm, **how)
 
     def losses(self, batch: Batch) -> Losses:
-        """As the base, with the beat."""
+        """As the base, with what is told."""
         total, each = self.model(batch)
-        *codebooks, beat = each
-        named = {f"codebook_{k}": loss for k, loss in enumerate(codebooks)}
-        return Losses(total / len(codebooks), {**named, "beat": beat})
+        told: Any = self.model.told
+        codebooks = len(each) - len(told)
+        names = [*(f"codebook_{k}" for k in range(codebooks)), *told]
+        return Losses(total / codebooks, dict(zip(names, each, strict=True)))
 
 
 def tempos_of(pieces: Path) -> dict[str, float]:

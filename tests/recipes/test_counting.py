@@ -1,4 +1,4 @@
-"""The built-in MusicGen counts while it learns: phases of the beat, their loss, and that nothing of it is handed on."""
+"""The built-in models count while they learn, and tell the melody: the losses, and that nothing of it is handed on."""
 
 from __future__ import annotations
 
@@ -54,12 +54,14 @@ def test_the_beat_is_told_beside_codes_whose_losses_stay(name: str) -> None:
     given = named(name)
     with torch.no_grad():
         without, found = plain.losses(given), also.losses(given)
-    assert set(found.parts) == {*without.parts, "beat"}
+    told = {"mono": {"beat"}, "melody": {"beat", "melody"}}[name]
+    assert set(found.parts) == {*without.parts, *told}
     for each, loss in without.parts.items():
         assert torch.equal(found.parts[each], loss)
     frames = also.weight(given)
     assert abs(float(found.parts["beat"]) / frames - np.log(PHASES)) < 0.5  # it knows nothing yet
-    assert float(found.total) == pytest.approx(float(without.total) + 0.5 * float(found.parts["beat"]), rel=1e-5)
+    more = 0.5 * sum(float(found.parts[one]) for one in told)
+    assert float(found.total) == pytest.approx(float(without.total) + more, rel=1e-5)
 
 
 def test_frames_that_are_not_a_rows_own_have_no_beat() -> None:
@@ -70,6 +72,33 @@ def test_frames_that_are_not_a_rows_own_have_no_beat() -> None:
     other["codes"][1, :, 4:], other["codes"][2, :, 1:] = 0, 0
     with torch.no_grad():
         assert torch.equal(also.losses(given).parts["beat"], also.losses(other).parts["beat"])
+
+
+def test_the_melody_is_told_half_a_second_ahead_where_there_is_one() -> None:
+    also = counting("melody")
+    codec = also.whole.config.audio_encoder
+    # the codes of 9 frames, and a chroma frame for what is sung half a second behind each of them
+    at = [round((t / codec.frame_rate + 0.5) * codec.sampling_rate / 4096) for t in range(9)]
+    chroma = torch.eye(12)[torch.arange(max(at) + 1) % 12][None].repeat(3, 1, 1)
+    given = named("melody", input_features=chroma)
+
+    def loss(**others: Any) -> float:
+        with torch.no_grad():
+            return float(also.losses({**given, **others}).parts["melody"])
+
+    whole = loss()
+    assert abs(whole / 27 - np.log(12)) < 0.5  # it knows nothing yet
+    assert loss(dropped=torch.tensor([True] * 3)) == 0
+    assert loss(melody_dropped=torch.tensor([True] * 3)) == 0
+    assert loss(input_features=chroma[:, : at[0]]) == 0  # it ends before
+    mask = torch.ones(3, max(at) + 1, dtype=torch.long)
+    mask[0, at[0] :] = 0
+    assert 0 < loss(input_features_mask=mask) < whole
+    mask[:, at[0] :] = 0
+    assert loss(input_features_mask=mask) == 0
+    without = {name: value for name, value in given.items() if name != "input_features"}
+    with torch.no_grad():
+        assert float(also.losses(without).parts["melody"]) == 0
 
 
 def test_the_beat_is_learnt_and_its_head_is_not_handed_on(tmp_path: Path) -> None:
