@@ -47,7 +47,7 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     print(f"The small built-in models compose: {MUSIC} and {MELODY}, 13 million parameters each, trained by this")
-    print("repository's own recipe in a few hours on two CPU cores. They know seventeen styles of sampled instruments.")
+    print("repository's own recipe in some ten hours on two CPU cores. They know seventeen styles of sampled instruments.")
     print(f"For better music name a bigger model: {BIGGER}\n")
     made = from_words(folder) + after_melody(folder)
     for one in made:
