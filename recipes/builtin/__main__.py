@@ -25,6 +25,7 @@ from recipes.builtin.rendered import render_sounds
 from recipes.builtin.text_lessons import lessons_of
 
 _MUSICGEN, _DECODER = "musicgen-mean", "decoder-mean"
+_WHOLE_SHARE = 0.75
 _CODEC_PIECES, _HELD_OUT_PIECES, _PIECES = 1500, 64, 18000
 
 
@@ -74,8 +75,8 @@ def _told(how: Progress) -> None:
 
 
 def mean(runs: Path, workers: int) -> None:
-    """MusicGen halfway between the openings, whose tempo it knows best, and the whole pieces."""
-    write_mean(runs / _MUSICGEN, runs / "openings" / "best", runs / "musicgen" / "best")
+    """MusicGen between the openings, where it has the tempo most often, and the whole pieces, where it keeps it."""
+    write_mean(runs / _MUSICGEN, runs / "openings" / "best", runs / "musicgen" / "best", share=_WHOLE_SHARE)
 
 
 def begin_following(runs: Path, workers: int) -> None:

@@ -14,11 +14,14 @@ import torch
 from antiphon import MusicgenForConditionalGeneration
 
 
-def write_mean(folder: Path, one: Path, other: Path, *, kind: type[Any] = MusicgenForConditionalGeneration) -> None:
-    """Writes the model halfway between two of one architecture, the second of which has gone on from the first, with
-    what else lies beside the second.
+def write_mean(
+    folder: Path, one: Path, other: Path, *, share: float = 0.5, kind: type[Any] = MusicgenForConditionalGeneration
+) -> None:
+    """Writes the model between two of one architecture, the second of which has gone on from the first, with what else
+    lies beside the second.
 
     Args:
+        share: of the second.
         kind: the class of both: a MusicGen, or an ``EncodecModel``.
 
     Raises:
@@ -31,7 +34,7 @@ def write_mean(folder: Path, one: Path, other: Path, *, kind: type[Any] = Musicg
         raise ValueError(f"{one} and {other} are not of one architecture")
     with torch.no_grad():
         for name, parameter in held.items():
-            parameter.lerp_(added[name], 0.5)
+            parameter.lerp_(added[name], share)
     model.save_pretrained(folder)
     for file in other.iterdir():
         if not file.name.startswith("model") and not (folder / file.name).exists():

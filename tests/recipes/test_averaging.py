@@ -30,6 +30,10 @@ def test_the_mean_lies_halfway_and_opens_as_a_whole(tmp_path: Path) -> None:
     opened = antiphon.MusicgenForConditionalGeneration.from_pretrained(tmp_path / "mean")
     for name, parameter in ours("mono").named_parameters():
         torch.testing.assert_close(opened.get_parameter(name), parameter + 0.25)
+    write_mean(tmp_path / "near", one, other, share=0.75)
+    nearer = antiphon.MusicgenForConditionalGeneration.from_pretrained(tmp_path / "near")
+    for name, parameter in ours("mono").named_parameters():
+        torch.testing.assert_close(nearer.get_parameter(name), parameter + 0.375)
     assert antiphon.AutoProcessor.from_pretrained(tmp_path / "mean").tokenizer("a song")["input_ids"]
 
 
