@@ -47,7 +47,7 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     print(f"The small built-in models compose: {MUSIC} and {MELODY}, of 14 and 12 million parameters,")
-    print("trained by this repository's own recipe on two CPU cores. They know seventeen styles of sampled instruments.")
+    print("trained by this repository's own recipe on two CPU cores. They know seventeen styles.")
     print(f"For better music name a bigger model: {BIGGER}\n")
     made = from_words(folder) + after_melody(folder)
     for one in made:
