@@ -140,7 +140,7 @@ class Attention(nn.Module):
         # a memory without places leaves nothing in a cache
         stored = Stored(*fresh) if fresh is not None and not cache.length else cache.stored
         heads = attended(query, stored, mask.for_kernel(like=query), self.scale)
-        return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
+        return mask.silenced(heads)
 
     def _fused(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         drop = self.dropout if self.training else 0.0
@@ -150,11 +150,11 @@ class Attention(nn.Module):
                 return blocked_attention(query, key, value, self.scale)
             if key.shape[2] <= _FEW_KEYS and not mask.causal:
                 heads, _ = self._eager(query, key, value, mask, None)
-                return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
+                return mask.silenced(heads)
         causal = mask.causal and query.shape[2] > 1
         if self.implementation == "sdpa" and mask.bias is None and not drop and suits_products(query):
             heads = product_attention(query, key, value, self.scale, allowed=mask.safe, causal=causal)
-            return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
+            return mask.silenced(heads)
         bias = mask.for_kernel(like=query)
         if self.implementation == "flash_attention_2":
             if query.device.type != "cuda" or query.dtype not in (torch.float16, torch.bfloat16):
@@ -171,7 +171,7 @@ class Attention(nn.Module):
             heads = F.scaled_dot_product_attention(
                 query, key, value, bias, drop, causal, scale=self.scale, enable_gqa=grouped
             )
-        return heads if mask.alive is None else heads * mask.alive.to(heads.dtype)
+        return mask.silenced(heads)
 
     def _eager(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Mask, head_mask: Tensor | None

@@ -56,6 +56,10 @@ class Mask:
             return self.bias.to(like.dtype)
         return self.bias.to(like.dtype).masked_fill(~self.safe, torch.finfo(like.dtype).min)
 
+    def silenced(self, heads: Tensor) -> Tensor:
+        """What a kernel gave (B, H, T, D), with zeros for the rows that see nothing."""
+        return heads if self.alive is None else heads * self.alive.to(heads.dtype)
+
 
 def causal_allowed(queries: int, keys: int, device: torch.device, *, window: int | None = None) -> Tensor:
     """(1, 1, T, S) bool for the last ``queries`` of ``keys`` columns, each seeing ``window`` columns with its own."""

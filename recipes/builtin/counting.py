@@ -13,7 +13,6 @@ The heads that tell these are thrown away.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from antiphon.training.loop import Progress
 from antiphon.training.music import MusicObjective
 from antiphon.training.objective import Batch, Losses
 from antiphon.training.teacher_forcing import TeacherForcing
+from recipes.builtin.pieces import facts_in
 
 JOBS = Path(__file__).parent / "jobs"
 PHASES, PITCHES = 24, 12
@@ -38,7 +38,7 @@ _WEIGHT = 0.5
 
 
 class CountingForcing(TeacherForcing):
-    """``TeacherForcing`` whose losses end with that of the beat.
+    """``TeacherForcing`` whose losses end with that of the beat and, of a model that hears melodies, of the melody.
 
     Args:
         tempo_bpm: the tempo of each item, by its name.
@@ -154,8 +154,7 @@ class CountingObjective(MusicObjective):
 
 def tempos_of(pieces: Path) -> dict[str, float]:
     """The tempo of every rendered piece, by the name that coded music has for it."""
-    lines = (line for file in sorted(pieces.glob("facts-*.jsonl")) for line in file.read_text("utf-8").splitlines())
-    return {str(facts["seed"]): facts["tempo_bpm"] for facts in map(json.loads, lines)}
+    return {str(facts["seed"]): facts["tempo_bpm"] for facts in facts_in(pieces)}
 
 
 def train_counting(job: Path, pieces: Path, *, report: Callable[[Progress], None] | None = None) -> Path:

@@ -129,6 +129,12 @@ def strongest_classes(sound: np.ndarray, rate_hz: int) -> np.ndarray:
     return frames.argmax(dim=-1).numpy().astype(np.uint8)
 
 
+def facts_in(folder: Path) -> Iterator[dict[str, Any]]:
+    """The facts of every piece in the finished shards, with its texts, in order."""
+    for file in sorted(folder.glob("facts-*.jsonl")):
+        yield from map(json.loads, file.read_text(encoding="utf-8").splitlines())
+
+
 def rendered_shards(folder: Path) -> Iterator[list[Rendered]]:
     """The pieces of every finished shard, in order."""
     for facts_file in sorted(folder.glob("facts-*.jsonl")):

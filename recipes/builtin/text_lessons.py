@@ -7,7 +7,6 @@ them is thrown away.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 
 from antiphon import T5EncoderModel
 from antiphon.text.t5_tokenizer import T5Tokenizer
+from recipes.builtin.pieces import facts_in
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,7 @@ class Lesson:
 
 def lessons_of(pieces: Path) -> list[Lesson]:
     """All texts of the rendered pieces."""
-    found = []
-    for file in sorted(pieces.glob("facts-*.jsonl")):
-        for line in file.read_text("utf-8").splitlines():
-            facts = json.loads(line)
-            found += [Lesson(text, facts) for text in facts.pop("texts")]
-    return found
+    return [Lesson(text, facts) for facts in facts_in(pieces) for text in facts.pop("texts")]
 
 
 class _Reader(nn.Module):
