@@ -75,17 +75,28 @@ class AnswerForcing(nn.Module):
         Raises:
             ParamError: labels of another shape than the ids.
         """
+        return self.answer_losses(self.read(batch).last_hidden_state, batch["labels"])
+
+    def read(self, batch: Batch) -> Any:
+        """The model's output: ``last_hidden_state`` (B, T, D) and, of sounds, ``audio_hidden_states`` (F, D).
+
+        Raises:
+            ParamError: labels of another shape than the ids.
+        """
         ids, labels = batch["input_ids"], batch["labels"]
         if labels.shape != ids.shape:
             raise ParamError(f"labels of shape {tuple(labels.shape)}", expected=f"{tuple(ids.shape)}, as the ids have")
         heard = {name: batch[name] for name in _HEARD if name in batch}
-        out = self.flamingo.model(
+        return self.flamingo.model(
             ids, attention_mask=batch.get("attention_mask"), use_cache=False, return_dict=True, **heard
         )
+
+    def answer_losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the right tokens of the last hidden states (B, T, D), both summed."""
         wanted = labels[:, 1:]
         counts = wanted != IGNORED
         # only these columns get logits: with sounds in the text they are few
-        hidden, wanted = out.last_hidden_state[:, :-1][counts], wanted[counts]  # (N, D), (N,)
+        hidden, wanted = hidden[:, :-1][counts], wanted[counts]  # (N, D), (N,)
         total, _ = stream_losses(hidden[None], [self.flamingo.lm_head], wanted[None, None])
         return total, self._right(hidden, wanted)
 

@@ -56,8 +56,8 @@ class Job:
     Args:
         file: what to do. processes: which of how many this one is, and on what device. tell: is told what goes on
             before the first step. examples: makes those of a listening model for its processor, where the file's
-            ``train`` is no data set that is known here. music_objective: makes the objective of a music model, by the
-            arguments of ``MusicObjective``.
+            ``train`` is no data set that is known here. music_objective, listening_objective: make the objective of a
+            music model and of a listening one, by the arguments of ``MusicObjective`` and ``ListeningObjective``.
     """
 
     def __init__(
@@ -68,9 +68,11 @@ class Job:
         tell: Callable[[str], None] = log.info,
         examples: ExamplesFor | None = None,
         music_objective: Callable[..., MusicObjective] = MusicObjective,
+        listening_objective: Callable[..., ListeningObjective] = ListeningObjective,
     ) -> None:
         self.file = file
-        self._examples, self._music_objective = examples, music_objective
+        self._examples = examples
+        self._music_objective, self._listening_objective = music_objective, listening_objective
         self.processes = processes or Processes()
         self.device = self.processes.device
         self.folder = file.path(file.folder)
@@ -267,7 +269,7 @@ class Job:
 
             examples, measured = asked(train), None if held_out is None else asked(held_out)
         self._add_adapter(model)
-        objective = ListeningObjective(
+        objective = self._listening_objective(
             model,
             # adapters have frozen all the rest
             learn=PARTS if section.learn is None or file.lora is not None else section.learn,

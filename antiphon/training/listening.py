@@ -30,7 +30,10 @@ class ListeningObjective(LanguageObjective):
         weight_decay: float = 0.1,
         processor: Any = None,
     ) -> None:
-        super().__init__(flamingo, AnswerForcing(flamingo, learn), weight_decay=weight_decay, reader=processor)
+        super().__init__(flamingo, self._forcing(flamingo, learn), weight_decay=weight_decay, reader=processor)
+
+    def _forcing(self, flamingo: Any, learn: Collection[str]) -> AnswerForcing:
+        return AnswerForcing(flamingo, learn)
 
     def weight(self, batch: Batch) -> float:
         """The tokens of a batch's answers."""

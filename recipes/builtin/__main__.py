@@ -18,8 +18,9 @@ from recipes.builtin.averaging import write_mean
 from recipes.builtin.beginnings import begin_melody, begin_musicgen
 from recipes.builtin.coding import code_pieces
 from recipes.builtin.counting import JOBS, train_counting
+from recipes.builtin.ear_lessons import train_listener
 from recipes.builtin.handing_out import hand_out, hand_out_listener
-from recipes.builtin.listener import begin_listener, train_listener
+from recipes.builtin.listener import begin_listener
 from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
 from recipes.builtin.text_lessons import lessons_of
@@ -94,9 +95,9 @@ def begin_hearing(runs: Path, workers: int) -> None:
     begin_listener(runs / "listener-begin", runs / "asked")
 
 
-def listener(runs: Path, workers: int) -> None:
-    """It learns, from the pieces as they lie in their shards; a run that was stopped goes on."""
-    train_listener(runs, report=_told)
+def listening(runs: Path, workers: int, *, job: str) -> None:
+    """A stage of the listener, from the pieces as they lie in their shards; a run that was stopped goes on."""
+    train_listener(JOBS / job, runs, report=_told)
 
 
 def install_listener(runs: Path, workers: int) -> None:
@@ -129,7 +130,8 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
     "install": install,
     "questions": questions,
     "begin-listener": begin_hearing,
-    "listener": listener,
+    "listener-passages": functools.partial(listening, job="listener-passages.toml"),
+    "listener": functools.partial(listening, job="listener.toml"),
     "install-listener": install_listener,
 }
 

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import torch
 
 from antiphon.audio.resampling import resample
 from antiphon.training.asked_sounds import asked_batch, check_length, cropped
@@ -123,7 +124,12 @@ class AskedPieces:
         return str(json.loads(self._rows[int(self._places[index])])["seed"])
 
     def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
-        """A passage of one piece: ``samples`` (N,) float32 at the processor's rate, ``turns``, and its ``name``."""
+        """A passage of one piece, with the piece's name.
+
+        Returns:
+            ``samples`` (N,) float32 at the processor's rate, ``turns`` of questions and answers, ``name``, and
+            ``start_s``, where in its piece the passage begins.
+        """
         where, which = generator.random(2)
         place = int(self._places[index])
         told = _conversations(self._rows[place])
@@ -136,8 +142,10 @@ class AskedPieces:
             "samples": resample(sound, RATE_HZ, self._rate_hz)[0],
             "turns": told[int(which * len(told))],
             "name": self.name(index),
+            "start_s": start / RATE_HZ,
         }
 
     def collate(self, examples: Sequence[dict[str, Any]]) -> Batch:
-        """Passages as a batch (see ``asked_batch``)."""
-        return asked_batch(self.processor, examples)
+        """Passages as a batch (see ``asked_batch``), with ``start_s`` (B,)."""
+        starts = torch.tensor([example["start_s"] for example in examples])
+        return {**asked_batch(self.processor, examples), "start_s": starts}

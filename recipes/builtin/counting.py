@@ -90,20 +90,32 @@ class CountingForcing(TeacherForcing):
         return losses.masked_fill(~there, 0.0).sum()
 
     def _beat_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """The summed cross-entropy of the phases in the beat of frames with states (B, T, D); a phase between two of
-        the head's counts for both."""
-        lower, share, counts = phases(
+        """The summed cross-entropy of the phases in the beat of frames with states (B, T, D)."""
+        return phase_loss(
+            self.parts["beat"](hidden),
             torch.tensor([self.tempo_bpm[name] for name in batch["names"]]),
-            frames=hidden.shape[1],
             frame_rate_hz=self._frame_rate_hz,
             own=batch.get("frames"),
             first=batch.get("first"),
         )
-        lower, share, counts = (one.to(hidden.device) for one in (lower, share, counts))
-        chances = self.parts["beat"](hidden).float().log_softmax(dim=-1)
-        below = chances.gather(-1, lower[..., None])[..., 0]
-        above = chances.gather(-1, ((lower + 1) % PHASES)[..., None])[..., 0]
-        return -torch.lerp(below, above, share).masked_fill(~counts, 0.0).sum()
+
+
+def phase_loss(
+    logits: Tensor,
+    tempo_bpm: Tensor,
+    *,
+    frame_rate_hz: float,
+    own: Tensor | None = None,
+    first: Tensor | None = None,
+) -> Tensor:
+    """The summed cross-entropy of logits (B, T, ``PHASES``) of where frames lie in the beat; a phase between two of
+    them counts for both. The rest as of ``phases``."""
+    there = phases(tempo_bpm, frames=logits.shape[1], frame_rate_hz=frame_rate_hz, own=own, first=first)
+    lower, share, counts = (one.to(logits.device) for one in there)
+    chances = logits.float().log_softmax(dim=-1)
+    below = chances.gather(-1, lower[..., None])[..., 0]
+    above = chances.gather(-1, ((lower + 1) % PHASES)[..., None])[..., 0]
+    return -torch.lerp(below, above, share).masked_fill(~counts, 0.0).sum()
 
 
 def phases(
@@ -113,7 +125,7 @@ def phases(
 
     Args:
         tempo_bpm: (B,). frames: T. own: (B,) int64, how many frames are a row's own, all by default.
-        first: (B,) int64, the number of each row's first frame in its piece, 0 by default.
+        first: (B,), the number of each row's first frame in its piece, 0 by default; it may lie between two.
 
     Returns:
         (B, T): the part that a frame lies in, int64; how far it lies on the way to the next, 0 to 1; and whether the

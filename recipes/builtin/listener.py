@@ -1,9 +1,9 @@
-"""The listening model: a vocabulary of its own, random weights, and its training on the rendered pieces."""
+"""The listening model before it has learnt: a vocabulary of its own, and random weights."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,17 @@ from antiphon import (
 )
 from antiphon.nn.positions import sinusoids
 from antiphon.text.qwen2_tokenizer import END_OF_TEXT, WORDS, Qwen2Tokenizer
-from antiphon.training.job import Job
-from antiphon.training.job_file import read_job
-from antiphon.training.loop import Progress
-from antiphon.training.objective import Examples
-from recipes.builtin.asked import AskedPieces, conversations_in
+from recipes.builtin.asked import conversations_in
 
 log = logging.getLogger(__name__)
 
-JOB = Path(__file__).with_name("jobs") / "listener.toml"
 CHUNK_S = 10
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 _TOKENS = 1024
-_BANDS, _WIDTH, _LAYERS, _HEADS = 128, 256, 4, 4
+_BANDS, _HEADS = 128, 4
+# most is in the ear: what is said about music is short, and always in the same words
+_EAR_WIDTH, _EAR_LAYERS = 256, 4
+_WIDTH, _LAYERS = 192, 3
 _SPECIAL = ("<|im_start|>", "<|im_end|>", "<sound>", "<|sound_bos|>", "<|sound_eos|>")
 # the 0.02 of the published sizes is meant for layers five times as wide and more
 _DEVIATION = 0.05
@@ -80,25 +78,33 @@ def begin_listener(folder: Path, asked: Path) -> None:
 
 
 def listener_config(
-    processor: Any, *, width: int = _WIDTH, layers: int = _LAYERS, heads: int = _HEADS
+    processor: Any,
+    *,
+    ear: tuple[int, int] = (_EAR_WIDTH, _EAR_LAYERS),
+    width: int = _WIDTH,
+    layers: int = _LAYERS,
+    heads: int = _HEADS,
 ) -> MusicFlamingoConfig:
-    """Gives the configuration of a small Music Flamingo for a processor."""
+    """Gives the configuration of a small Music Flamingo for a processor.
+
+    Args:
+        ear: width and layers of the audio encoder. width, layers: of the language model. heads: of both.
+    """
     tokenizer, features = processor.tokenizer, processor.feature_extractor
-    common: dict[str, Any] = {
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "initializer_range": _DEVIATION,
-    }
+    common = {"num_attention_heads": heads, "initializer_range": _DEVIATION}
     return MusicFlamingoConfig(
         audio_config={
             **common,
+            "hidden_size": ear[0],
+            "num_hidden_layers": ear[1],
+            "intermediate_size": 4 * ear[0],
             "num_mel_bins": features.feature_size,
-            "intermediate_size": 4 * width,
             "max_source_positions": features.nb_max_frames // 2,
         },
         text_config={
             **common,
+            "hidden_size": width,
+            "num_hidden_layers": layers,
             "vocab_size": len(tokenizer),
             "num_key_value_heads": heads // 2,
             "intermediate_size": 3 * width,
@@ -117,14 +123,3 @@ def place_positions(model: MusicFlamingoForConditionalGeneration) -> None:
     positions = model.model.audio_tower.encoder.positions.weight
     with torch.no_grad():
         positions.copy_(sinusoids(*positions.shape))
-
-
-def train_listener(runs: Path, *, job: Path = JOB, report: Callable[[Progress], None] | None = None) -> Path:
-    """Trains the listening model as the job's file says, or goes on, and gives the folder of its best weights."""
-    file = read_job(job)
-
-    def examples(processor: Any) -> tuple[Examples, Examples]:
-        every = AskedPieces(runs / "pieces", runs / "asked", processor, seconds=file.data.seconds)
-        return every.divided(file.data.held_out_share)
-
-    return Job(file, examples=examples).run(report=report)

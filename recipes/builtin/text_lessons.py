@@ -31,7 +31,8 @@ _KEPT_BACK = 500
 # tempos within 4 % of each other are the same to an ear
 _TEMPO_STEP = math.log(1.04)
 
-_QUESTIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
+# what is asked, and the answer among the facts of a piece
+FACTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "style": lambda facts: facts["style"],
     "lead": lambda facts: facts["lead"],
     "tempo": lambda facts: round(math.log(facts["tempo_bpm"]) / _TEMPO_STEP),
@@ -53,7 +54,7 @@ def lessons_of(pieces: Path) -> list[Lesson]:
     return [Lesson(text, facts) for facts in facts_in(pieces) for text in facts.pop("texts")]
 
 
-class _Reader(nn.Module):
+class Reader(nn.Module):
     """One query a question, and what its answer may be."""
 
     def __init__(self, width: int, answers: int) -> None:
@@ -76,8 +77,8 @@ def teach(
     """Trains an encoder in place, and gives how often it is right on texts kept back, which may not tell all."""
     torch.manual_seed(0)
     rng = Random(0)
-    answers = {name: sorted({of(one.facts) for one in lessons}) for name, of in _QUESTIONS.items()}
-    readers = nn.ModuleDict({name: _Reader(encoder.config.d_model, len(known)) for name, known in answers.items()})
+    answers = {name: sorted({of(one.facts) for one in lessons}) for name, of in FACTS.items()}
+    readers = nn.ModuleDict({name: Reader(encoder.config.d_model, len(known)) for name, known in answers.items()})
     trained = [*encoder.parameters(), *readers.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=_RATE, weight_decay=0.01, fused=True)
 
@@ -85,7 +86,7 @@ def teach(
         given = tokenizer([one.text for one in batch], padding=True, return_tensors="pt")
         states = encoder(**given).last_hidden_state
         total, right = states.new_zeros(()), {}
-        for name, of in _QUESTIONS.items():
+        for name, of in FACTS.items():
             wanted = torch.tensor([answers[name].index(of(one.facts)) for one in batch])
             logits = readers[name](states, given["attention_mask"])
             total = total + F.cross_entropy(logits, wanted)

@@ -16,35 +16,12 @@ from antiphon.checkpoints.store import open_weights
 from recipes.builtin import hearing
 from recipes.builtin.asked import AskedPieces, conversations_in, write_conversations
 from recipes.builtin.handing_out import hand_out_listener
-from recipes.builtin.listener import begin_listener, listener_config, place_positions, vocabulary
-from recipes.builtin.pieces import facts_of, held_out_piece
+from recipes.builtin.listener import listener_config, place_positions, vocabulary
+from recipes.builtin.pieces import held_out_piece
 from recipes.builtin.questions import ANSWERS
 from recipes.builtin.songs.composer import compose
 
 TEXTS = ["What tempo and key?", "128 bpm, F# minor", "128 bpm, Db major", "What style is it?", "80s pop"]
-SAMPLES = 12 * 32_000
-
-
-@pytest.fixture(scope="module")
-def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shards of pieces as ``render_shards`` writes them, with a tone in the place of each render."""
-    folder = tmp_path_factory.mktemp("runs") / "pieces"
-    folder.mkdir()
-    for shard, seeds in enumerate((range(3), range(3, 5))):
-        tones = [np.full(SAMPLES, 1000 * (seed + 1), "<i2") for seed in seeds]
-        (folder / f"mix-{shard:05d}.bin").write_bytes(b"".join(tone.tobytes() for tone in tones))
-        facts = [{**facts_of(compose(seed, seconds=12.0)), "texts": ["a piece"]} for seed in seeds]
-        (folder / f"facts-{shard:05d}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in facts))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def begun(pieces: Path) -> Path:
-    """A listener that has learnt nothing."""
-    asked, folder = pieces.parent / "asked", pieces.parent / "begin"
-    write_conversations(pieces, asked)
-    begin_listener(folder, asked)
-    return folder
 
 
 def test_the_vocabulary_gives_back_all_it_reads_and_has_the_tokens_of_a_listener() -> None:
@@ -145,7 +122,7 @@ def test_a_checkpoint_is_asked_about_every_sound(begun: Path) -> None:
     processor: Any = antiphon.AutoProcessor.from_pretrained(begun)
     torch.manual_seed(0)
     model = antiphon.MusicFlamingoForConditionalGeneration(
-        listener_config(processor, width=32, layers=1, heads=2)
+        listener_config(processor, ear=(32, 1), width=32, layers=1, heads=2)
     ).eval()
     place_positions(model)
     sounds = [np.random.default_rng(n).normal(0, 0.1, 8000).astype(np.float32) for n in range(3)]
