@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from moshi_worker import filled, memory_mib, timed, weight_bytes
+from moshi_worker import memory_mib, timed, weight_bytes
+from random_weights import ours_filled, theirs_filled
 from torch import Tensor
 
 LIBRARIES = ("antiphon", "transformers")
@@ -49,24 +50,7 @@ def built(library: Any, name: str, config: Any, kind: str = KINDS[0]) -> Any:
     """A model of random weights; ``meta`` until each tensor gets its numbers."""
     with torch.device("meta"):
         model = getattr(library, name)(config)
-    if library.__name__ == "antiphon":
-        from antiphon.models.quantization import KINDS as BITS
-        from antiphon.models.quantization import Quantization
-        from antiphon.models.quantized import make_room
-        from antiphon.nn.linear import lay_side_by_side, stacks_of
-
-        if kind in BITS:
-            make_room(model, Quantization(BITS[kind]), ())
-        model.to(torch.bfloat16).to_empty(device="cpu")
-        for group in stacks_of(model):
-            lay_side_by_side(group, copy=False)
-        return filled(model)
-    model = filled(model.to(torch.bfloat16).to_empty(device="cpu"))
-    for part in model.modules():
-        if hasattr(part, "inv_freq"):  # computed when it is built, which on meta it is not
-            half = len(part.inv_freq)
-            part.inv_freq = 10_000 ** (-torch.arange(half) / half)
-    return model
+    return ours_filled(model, kind=kind) if library.__name__ == "antiphon" else theirs_filled(model)
 
 
 def mel(library: Any, args: argparse.Namespace) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from random_weights import filled, ours_filled, theirs_filled
 from torch import Tensor, nn
 
 LIBRARIES = ("antiphon", "kyutai", "transformers")
@@ -23,25 +24,8 @@ KINDS = ("bfloat16", "int8", "int4")
 LAYERS, BOOKS, STREAMS, WIDTH = 32, 8, 17, 4096
 TEXTS, CODES, FRAME = 32_000, 2048, 1920
 TEXT_TOP_K, CODE_TOP_K, TEMPERATURE = 25, 250, 0.8
-SPREAD = 0.02  # of random weights
 
 Parts = dict[str, Callable[[], Any]]
-
-
-def filled(module: nn.Module) -> Any:
-    """The module, whose tensors are empty, with random numbers: a block of them again and again."""
-    generator = torch.Generator().manual_seed(0)
-    floats = torch.randn(1 << 22, generator=generator) * SPREAD
-    codes = torch.randint(256, (1 << 22,), dtype=torch.uint8, generator=generator)
-    for tensor in (*module.parameters(), *module.buffers()):
-        with torch.no_grad():
-            if tensor.dim() < 2:  # norms, and the counts of codebooks
-                tensor.fill_(1)
-                continue
-            block = codes if tensor.dtype is torch.uint8 else floats.to(tensor.dtype)
-            for part in tensor.view(-1).split(len(block)):
-                part.copy_(block[: len(part)])
-    return module.eval()
 
 
 # --- ours ------------------------------------------------------------------------------------------------------------
@@ -55,19 +39,13 @@ def antiphon_model(layers: int, kind: str, dtype: torch.dtype = torch.bfloat16, 
     import antiphon
     from antiphon.models.quantization import KINDS as BITS
     from antiphon.models.quantization import Quantization
-    from antiphon.models.quantized import layers_to_round, make_room
-    from antiphon.nn.linear import lay_side_by_side, stacks_of
+    from antiphon.models.quantized import layers_to_round
     from antiphon.nn.quantized_linear import QuantizedLinear
 
     with torch.device("meta"):
         model = antiphon.MoshiForConditionalGeneration(antiphon.MoshiConfig(num_hidden_layers=layers))
     model.audio_encoder = nn.Identity()  # what is measured apart
-    if kind in BITS and not rounds:
-        make_room(model, Quantization(BITS[kind]), ())
-    model.to(dtype).to_empty(device="cpu")
-    for group in stacks_of(model):
-        lay_side_by_side(group, copy=False)
-    model = filled(model)
+    model = ours_filled(model, kind=None if rounds else kind, dtype=dtype)
     if kind in BITS and rounds:
         for path, one in layers_to_round(model, Quantization(BITS[kind])).items():
             parent, _, name = path.rpartition(".")
@@ -180,11 +158,7 @@ def transformers_parts(layers: int, kind: str) -> tuple[Any, Parts]:
     with torch.device("meta"):
         model = MoshiForConditionalGeneration(MoshiConfig(num_hidden_layers=layers, audio_vocab_size=CODES))
     model.audio_encoder = None
-    model = filled(model.to(torch.bfloat16).to_empty(device="cpu"))
-    for part in model.modules():
-        if hasattr(part, "inv_freq"):  # computed when it is built, which on meta it is not
-            half = len(part.inv_freq)
-            part.inv_freq = 10_000 ** (-torch.arange(half) / half)
+    model = theirs_filled(model)
     cache, told = DynamicCache(config=model.config), {"moment": torch.randn(1, 1, WIDTH).bfloat16()}
     column, text = torch.zeros(1, 1, WIDTH).bfloat16(), torch.zeros(1, 1, dtype=torch.int64)
     settings = {"min_length": BOOKS + 1, "max_length": BOOKS + 1, "cache_implementation": "static"}
