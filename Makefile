@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 .PHONY: help demo test check bench oracles wheel clean
 
 help:
-	@echo "make demo     compose three pieces and follow a melody with the built-in models; sounds and pictures go to demo/"
+	@echo "make demo     compose three pieces, follow a melody and listen to them with the built-in models; all goes to demo/"
 	@echo "make test     run the tests (JOBS=$(JOBS) processes, BUDGET=$(BUDGET) seconds, ARGS= for pytest)"
 	@echo "make check    format, lint, types and floors"
 	@echo "make bench    measure speed and memory against the limits of this machine (ARGS= for benchmarks/run.py)"

@@ -1,6 +1,6 @@
 """One measurement of Moshi or Mimi at the published sizes with random weights, of one library; prints one JSON object.
 
-Run by ``benchmarks/moshi.py``, for kyutai's package in an environment of its own. All libraries go through the same
+Run by ``benchmarks/duplex.py``, for kyutai's package in an environment of its own. All libraries go through the same
 lines: a part is called a few times unmeasured, then its median is taken. Text and codes are sampled with the ``top_k``
 of kyutai's package. Times are those of the first frames of a conversation.
 """

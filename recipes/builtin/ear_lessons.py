@@ -29,8 +29,8 @@ from recipes.builtin.pieces import facts_in
 from recipes.builtin.text_lessons import FACTS, Reader
 
 _BEAT = "beat"
-# how much each counts, where a token of an answer counts 1
-_WEIGHT = 0.15
+# how much each counts, where a token of an answer counts 1; the tempo is what takes longest to be heard
+_WEIGHTS = {**dict.fromkeys(FACTS, 0.15), "tempo": 0.5, _BEAT: 1.0}
 
 
 class EarForcing(AnswerForcing):
@@ -70,7 +70,8 @@ class EarForcing(AnswerForcing):
         losses = [self._fact_loss(name, heard, names) for name in FACTS]
         losses.append(self._beat_loss(heard, names, batch["start_s"]))
         asked = torch.stack(losses) * labels_in(batch)
-        return total + _WEIGHT * asked.sum(), torch.cat([right[None], asked.detach()])
+        weights = asked.new_tensor([_WEIGHTS[name] for name in self.asked])
+        return total + weights @ asked, torch.cat([right[None], asked.detach()])
 
     def _fact_loss(self, name: str, heard: Tensor, names: list[str]) -> Tensor:
         wanted = torch.tensor([self._classes[name][piece] for piece in names], device=heard.device)

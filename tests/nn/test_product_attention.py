@@ -113,3 +113,16 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             assert not suits_products(many)
     assert not suits_products(many)
     assert dense.prefers_onednn() in (True, False)
+
+
+def test_operands_lie_together_since_others_go_the_slow_way_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def product(x: Tensor, weight: Tensor) -> Tensor:
+        seen.append(weight)
+        return x @ weight.t()
+
+    monkeypatch.setattr(module, "onednn_product", product)
+    product_attention(*heads(1100, 1100), 0.3, causal=True)
+    assert len(seen) > 2 * 2 * 4  # more than one block of queries in each head
+    assert all(weight.is_contiguous() or weight.t().is_contiguous() for weight in seen)

@@ -66,7 +66,8 @@ def test_facts_and_the_beat_are_asked_beside_answers_whose_losses_stay(
     labels = also.weight(given)
     assert labels == plain.weight(given)
     assert abs(float(found.parts["beat"]) / labels - np.log(PHASES)) < 0.5  # it knows nothing yet
-    more = 0.15 * sum(float(loss) for name, loss in found.parts.items() if name != "right")
+    weights = {"style": 0.15, "lead": 0.15, "tempo": 0.5, "tonic": 0.15, "mode": 0.15, "beat": 1.0}
+    more = sum(weight * float(found.parts[name]) for name, weight in weights.items())
     assert float(found.total) == pytest.approx(float(without.total) + more, rel=1e-5)
 
 
@@ -93,7 +94,7 @@ def test_what_is_asked_is_learnt_and_what_asks_is_not_handed_on(
     overfitted(also, given, steps=60)
     with torch.no_grad():
         after = also.losses(given).parts
-    for name, share in (("style", 0.5), ("tempo", 0.5), ("beat", 0.9)):  # a beat takes longer
+    for name, share in (("style", 0.5), ("tempo", 0.5), ("beat", 0.8)):  # a beat takes longer
         assert float(after[name]) < share * float(before[name]), name
     also.save(tmp_path, None)
     _, told = antiphon.MusicFlamingoForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)

@@ -3,7 +3,7 @@
 Libraries take turns, each time in a fresh process; figures are medians. Weights are random: the cost does not depend on
 their values. kyutai's package takes part when ``make oracles`` has made its environment.
 
-    python benchmarks/moshi.py [--only mimi,parts,full,drift] [--layers 4] [--rounds 3] [--times 10] [--threads 2]
+    python benchmarks/duplex.py [--only mimi,parts,full,drift] [--layers 4] [--rounds 3] [--times 10] [--threads 2]
                                [--kinds bfloat16,int8,int4] [--libraries antiphon,kyutai,transformers]
 
 ``mimi`` is a frame of 80 ms to codes and back, in float32; ``parts`` are a step of the main decoder with its first
@@ -56,8 +56,7 @@ def parsed() -> argparse.Namespace:
 def worked(library: str, *asked: str) -> dict[str, Any]:
     """What the worker found of a library, in a process of its own."""
     python = str(KYUTAI) if library == "kyutai" else sys.executable
-    # -P: this file has the name of kyutai's package
-    return told_by([python, "-P", "-W", "ignore", str(WORKER), library, *asked], library)
+    return told_by([python, "-W", "ignore", str(WORKER), library, *asked], library)
 
 
 def contestants(args: argparse.Namespace, *asked: str, kinds: Sequence[str] = ()) -> dict[str, Any]:
