@@ -25,6 +25,7 @@ from recipes.builtin.pieces import facts_of
 from recipes.builtin.questions import conversation
 from recipes.builtin.rendered import PIECE_S, RATE_HZ
 from recipes.builtin.songs.composer import compose
+from recipes.builtin.through_codec import ThroughCodec
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +91,23 @@ class AskedPieces:
     Args:
         pieces: what ``render_shards`` wrote. asked: what ``write_conversations`` wrote. processor: of the model.
         seconds: of a passage.
+        through_codec: half of the passages are heard as it gives them back, where there is one.
 
     Raises:
         ConfigError: passages longer than the processor hears. ValueError: there is nothing.
     """
 
-    def __init__(self, pieces: Path, asked: Path, processor: Any, *, seconds: float) -> None:
+    def __init__(
+        self,
+        pieces: Path,
+        asked: Path,
+        processor: Any,
+        *,
+        seconds: float,
+        through_codec: ThroughCodec | None = None,
+    ) -> None:
         check_length(processor, seconds)
-        self.processor = processor
+        self.processor, self._through_codec = processor, through_codec
         self._rate_hz: int = processor.sampling_rate
         self._samples = round(seconds * RATE_HZ)
         self._rows = Lines(_rows(asked))
@@ -130,20 +140,27 @@ class AskedPieces:
             ``samples`` (N,) float32 at the processor's rate, ``turns`` of questions and answers, ``name``, and
             ``start_s``, where in its piece the passage begins.
         """
-        where, which = generator.random(2)
+        where, which, through = generator.random(3)
         place = int(self._places[index])
         told = _conversations(self._rows[place])
-        shard = int(np.searchsorted(self._firsts, place, side="right")) - 1
         start, count = cropped(_PIECE_SAMPLES, self._samples, where, 0.0)
-        first = int(place - self._firsts[shard]) * _PIECE_SAMPLES + start
-        mix = np.fromfile(self._shards[shard], dtype="<i2", count=count, offset=2 * first)
-        sound = mix.astype(np.float32)[None] / 32768
+        if self._through_codec is not None and through < 0.5:
+            sound, start = self._through_codec.sound(self.name(index), start, count)
+        else:
+            sound = self._rendered(place, start, count)
         return {
-            "samples": resample(sound, RATE_HZ, self._rate_hz)[0],
+            "samples": resample(sound[None], RATE_HZ, self._rate_hz)[0],
             "turns": told[int(which * len(told))],
             "name": self.name(index),
             "start_s": start / RATE_HZ,
         }
+
+    def _rendered(self, place: int, start: int, count: int) -> np.ndarray:
+        """A passage (N,) float32 of a piece in its shard."""
+        shard = int(np.searchsorted(self._firsts, place, side="right")) - 1
+        first = int(place - self._firsts[shard]) * _PIECE_SAMPLES + start
+        mix = np.fromfile(self._shards[shard], dtype="<i2", count=count, offset=2 * first)
+        return mix.astype(np.float32) / 32768
 
     def collate(self, examples: Sequence[dict[str, Any]]) -> Batch:
         """Passages as a batch (see ``asked_batch``), with ``start_s`` (B,)."""

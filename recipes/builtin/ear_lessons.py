@@ -27,6 +27,7 @@ from recipes.builtin.asked import AskedPieces
 from recipes.builtin.counting import PHASES, phase_loss
 from recipes.builtin.pieces import facts_in
 from recipes.builtin.text_lessons import FACTS, Reader
+from recipes.builtin.through_codec import ThroughCodec
 
 _BEAT = "beat"
 # how much each counts, where a token of an answer counts 1; the tempo is what takes longest to be heard
@@ -107,12 +108,19 @@ class EarObjective(ListeningObjective):
 
 
 def train_listener(job: Path, runs: Path, *, report: Callable[[Progress], None] | None = None) -> Path:
-    """Trains the listening model as a job's file says, or goes on, and gives the folder of its best weights."""
+    """Trains the listening model as a job's file says, or goes on, and gives the folder of its best weights.
+
+    Where the pieces are there as codes too, half of the passages are heard as the codec gives them back.
+    """
     file = read_job(job)
+    codes, codec = runs / "codes", runs / "decoder-mean"
+    through_codec = ThroughCodec(codes, codec) if codes.is_dir() and codec.is_dir() else None
     facts = {str(own["seed"]): own for own in facts_in(runs / "pieces")}
 
     def examples(processor: Any) -> tuple[Examples, Examples]:
-        every = AskedPieces(runs / "pieces", runs / "asked", processor, seconds=file.data.seconds)
+        every = AskedPieces(
+            runs / "pieces", runs / "asked", processor, seconds=file.data.seconds, through_codec=through_codec
+        )
         return every.divided(file.data.held_out_share)
 
     objective = functools.partial(EarObjective, facts=facts)

@@ -1,6 +1,6 @@
 """How well a listening model hears: its answers about held-out renders, beside what guessing would get.
 
-python -m recipes.builtin.hearing CHECKPOINT --prompts PROMPTS -o report.json
+python -m recipes.builtin.hearing CHECKPOINT --prompts PROMPTS [--codec CODEC] -o report.json
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from antiphon import Audio, AutoProcessor, MusicFlamingoForConditionalGeneration
+from antiphon import Audio, AutoProcessor, EncodecModel, MusicFlamingoForConditionalGeneration
 from recipes.builtin.listener import CHUNK_S
 from recipes.builtin.pieces import facts_of, held_out_piece
 from recipes.builtin.questions import ANSWERS, WAYS
@@ -111,9 +111,12 @@ def answers_about(model: Any, processor: Any, sounds: Sequence[np.ndarray], ques
     return answers
 
 
-def hear(checkpoint: Path, prompts: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def hear(checkpoint: Path, prompts: Path, *, codec: Path | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Asks a checkpoint about the held-out renders of ``recipes.builtin.judging``, and gives its scores, and all that
     was answered.
+
+    Args:
+        codec: the renders are heard as it gives them back.
 
     Raises:
         ValueError: the renders are of other pieces than are composed now.
@@ -125,10 +128,8 @@ def hear(checkpoint: Path, prompts: Path) -> tuple[dict[str, Any], list[dict[str
     for row, piece in zip(rows, pieces, strict=True):
         if not facts_of(piece).items() <= {**row, "seed": piece.seed}.items():
             raise ValueError(f"{row['reference']} is another piece than is composed now: write the prompts again")
-    sounds = []
-    for row in rows:
-        whole = Audio.load(prompts / row["reference"]).resample(processor.sampling_rate)
-        sounds.append(whole.samples.mean(axis=0)[: CHUNK_S * processor.sampling_rate])
+    through = None if codec is None else EncodecModel.from_pretrained(codec, dtype=torch.float32)
+    sounds = [heard(Audio.load(prompts / row["reference"]), processor.sampling_rate, through) for row in rows]
     answers = {}
     for kind in dict.fromkeys(score.kind for score in SCORES.values()):
         answers[kind] = answers_about(model, processor, sounds, WAYS[kind][0])
@@ -140,15 +141,26 @@ def hear(checkpoint: Path, prompts: Path) -> tuple[dict[str, Any], list[dict[str
     return judged(answers, pieces), told
 
 
+@torch.no_grad()
+def heard(render: Audio, rate_hz: int, codec: Any = None) -> np.ndarray:
+    """The first ``CHUNK_S`` seconds (N,) float32 of a render at another rate, by way of a codec where one is given."""
+    if codec is not None:
+        render = render.resample(codec.config.sampling_rate)
+        codes = codec.encode(torch.from_numpy(render.samples.mean(axis=0))[None, None]).audio_codes
+        render = Audio(codec.decode(codes, [None]).audio_values[0].numpy(), codec.config.sampling_rate)
+    return render.resample(rate_hz).samples.mean(axis=0)[: CHUNK_S * rate_hz]
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--prompts", type=Path, required=True, help="what recipes.builtin.judging wrote")
+    parser.add_argument("--codec", type=Path, help="hear the renders as this codec gives them back")
     parser.add_argument("-o", "--out", type=Path, help="a JSON file for all that was answered")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    scores, told = hear(given.checkpoint, given.prompts)
+    scores, told = hear(given.checkpoint, given.prompts, codec=given.codec)
     for name, score in scores.items():
         log.info("%-38s %5.1f %% right, by chance %5.1f %%", name, 100 * score["right"], 100 * score["chance"])
     if given.out is not None:
