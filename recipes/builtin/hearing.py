@@ -148,7 +148,8 @@ def heard(render: Audio, rate_hz: int, codec: Any = None) -> np.ndarray:
         render = render.resample(codec.config.sampling_rate)
         codes = codec.encode(torch.from_numpy(render.samples.mean(axis=0))[None, None]).audio_codes
         render = Audio(codec.decode(codes, [None]).audio_values[0].numpy(), codec.config.sampling_rate)
-    return render.resample(rate_hz).samples.mean(axis=0)[: CHUNK_S * rate_hz]
+    sound: np.ndarray = render.resample(rate_hz).samples.mean(axis=0)
+    return sound[: CHUNK_S * rate_hz]
 
 
 def main() -> None:
