@@ -92,7 +92,7 @@ oracles: $(READY) $(AUDIOCRAFT_READY) $(KYUTAI_READY) $(PEFT_READY)
 	@for script in windows melody codec loudness checkpoints; do OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/$$script.py || exit 1; done
 	@OMP_NUM_THREADS=1 $(KYUTAI)/bin/python -W ignore oracles/kyutai.py
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore oracles/chroma.py
-	@OMP_NUM_THREADS=1 PYTHONPATH=. $(PEFT)/bin/python -W ignore oracles/adapters.py
+	@PYTHONHASHSEED=0 OMP_NUM_THREADS=1 PYTHONPATH=. $(PEFT)/bin/python -W ignore oracles/adapters.py
 	@$(BIN)/python -m pytest tests/oracles tests/models $(ARGS)
 	@rm -rf .oracles/written && OMP_NUM_THREADS=1 $(BIN)/python oracles/written_back.py .oracles/written
 	@OMP_NUM_THREADS=1 $(AUDIOCRAFT)/bin/python -W ignore oracles/checkpoints.py .oracles/written/audiocraft
