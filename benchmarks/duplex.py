@@ -4,7 +4,7 @@ Libraries take turns, each time in a fresh process; figures are medians. Weights
 their values. kyutai's package takes part when ``make oracles`` has made its environment.
 
     python benchmarks/duplex.py [--only mimi,parts,full,drift] [--layers 4] [--rounds 3] [--times 10] [--threads 2]
-                               [--kinds bfloat16,int8,int4] [--libraries antiphon,kyutai,transformers]
+                                [--kinds bfloat16,int8,int4] [--libraries antiphon,kyutai,transformers]
 
 ``mimi`` is a frame of 80 ms to codes and back, in float32; ``parts`` are a step of the main decoder with its first
 ``--layers`` layers, a frame of the depth decoder, and both with sampling; ``full`` is ours with all 32 layers;
@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from turns import Measured, heading, in_turn, median, on_this_machine, row, told_by
+from turns import Measured, chosen, heading, in_turn, median, on_this_machine, row, told_by
 
 ROOT = Path(__file__).parents[1]
 KYUTAI = ROOT / ".oracles" / "kyutai" / "bin" / "python"
@@ -42,15 +42,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=10, help="calls of a part in a round")
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    for name, known in (("only", SECTIONS), ("kinds", KINDS), ("libraries", LIBRARIES)):
-        given = getattr(args, name).split(",")
-        if not set(given) <= set(known):
-            parser.error(f"--{name} {','.join(given)}: some of {', '.join(known)} are expected")
-        setattr(args, name, given)
-    if not 1 <= args.layers <= ALL_LAYERS:
-        parser.error(f"--layers: 1 to {ALL_LAYERS}")
-    return args
+    return chosen(parser, {"only": SECTIONS, "kinds": KINDS, "libraries": LIBRARIES}, layers=ALL_LAYERS)
 
 
 def worked(library: str, *asked: str) -> dict[str, Any]:

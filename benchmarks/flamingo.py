@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flamingo_worker import KINDS, LIBRARIES, LM_LAYERS, PARTS
-from turns import Measured, heading, in_turn, median, on_this_machine, row, told_by
+from turns import Measured, chosen, heading, in_turn, median, on_this_machine, row, told_by
 
 WORKER = Path(__file__).parent / "flamingo_worker.py"
 OURS, PEER = LIBRARIES
@@ -37,15 +37,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--times", type=int, default=3, help="calls of a part in a round")
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    for name, known in (("only", PARTS), ("kinds", KINDS), ("libraries", LIBRARIES)):
-        given = getattr(args, name).split(",")
-        if not set(given) <= set(known):
-            parser.error(f"--{name} {','.join(given)}: some of {', '.join(known)} are expected")
-        setattr(args, name, given)
-    if not 1 <= args.layers <= LM_LAYERS:
-        parser.error(f"--layers: 1 to {LM_LAYERS}")
-    return args
+    return chosen(parser, {"only": PARTS, "kinds": KINDS, "libraries": LIBRARIES}, layers=LM_LAYERS)
 
 
 def worked(library: str, part: str, *asked: str) -> dict[str, Any]:

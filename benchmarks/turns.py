@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
@@ -15,6 +16,19 @@ from typing import Any
 from antiphon.tasks.machine import Machine
 
 Measured = list[dict[str, Any]]
+
+
+def chosen(parser: argparse.ArgumentParser, lists: Mapping[str, Sequence[str]], *, layers: int) -> argparse.Namespace:
+    """The arguments, those of ``lists`` as lists of what each may name; ``--layers`` is 1 to ``layers``."""
+    args = parser.parse_args()
+    for name, known in lists.items():
+        given = getattr(args, name).split(",")
+        if not set(given) <= set(known):
+            parser.error(f"--{name} {','.join(given)}: some of {', '.join(known)} are expected")
+        setattr(args, name, given)
+    if not 1 <= args.layers <= layers:
+        parser.error(f"--layers: 1 to {layers}")
+    return args
 
 
 def in_turn(contestants: Mapping[str, Callable[[], dict[str, Any]]], rounds: int, *, warm: bool = False) -> Any:

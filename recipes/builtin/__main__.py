@@ -24,6 +24,7 @@ from recipes.builtin.listener import begin_listener
 from recipes.builtin.pieces import render_shards
 from recipes.builtin.rendered import render_sounds
 from recipes.builtin.text_lessons import lessons_of
+from recipes.builtin.through_codec import ThroughCodec
 
 _MUSICGEN, _DECODER = "musicgen-mean", "decoder-mean"
 _WHOLE_SHARE = 0.75
@@ -96,8 +97,11 @@ def begin_hearing(runs: Path, workers: int) -> None:
 
 
 def listening(runs: Path, workers: int, *, job: str) -> None:
-    """A stage of the listener, from the pieces as they lie in their shards; a run that was stopped goes on."""
-    train_listener(JOBS / job, runs, report=_told)
+    """A stage of the listener, from the pieces as they lie in their shards, half of them heard after the codec where
+    there are codes; a run that was stopped goes on."""
+    codes, codec = runs / "codes", runs / _DECODER
+    through_codec = ThroughCodec(codes, codec) if codes.is_dir() and codec.is_dir() else None
+    train_listener(JOBS / job, runs, through_codec=through_codec, report=_told)
 
 
 def install_listener(runs: Path, workers: int) -> None:

@@ -73,7 +73,7 @@ def _asked_file(folder: Path, facts_file: Path) -> Path:
 def conversations_in(folder: Path) -> Iterator[list[list[Question]]]:
     """The conversations about each piece, in the order of the shards."""
     for row in _rows(folder):
-        yield _conversations(row)
+        yield _conversations(json.loads(row))
 
 
 def _rows(folder: Path) -> Iterator[bytes]:
@@ -81,8 +81,8 @@ def _rows(folder: Path) -> Iterator[bytes]:
         yield from file.read_bytes().splitlines()
 
 
-def _conversations(row: bytes) -> list[list[Question]]:
-    return [list(questions_of({"questions": turns})) for turns in json.loads(row)["conversations"]]
+def _conversations(row: dict[str, Any]) -> list[list[Question]]:
+    return [list(questions_of({"questions": turns})) for turns in row["conversations"]]
 
 
 class AskedPieces:
@@ -131,7 +131,11 @@ class AskedPieces:
 
     def name(self, index: int) -> str:
         """What reports call a piece: its seed."""
-        return str(json.loads(self._rows[int(self._places[index])])["seed"])
+        return str(self._row(int(self._places[index]))["seed"])
+
+    def _row(self, place: int) -> dict[str, Any]:
+        row: dict[str, Any] = json.loads(self._rows[place])
+        return row
 
     def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
         """A passage of one piece, with the piece's name.
@@ -142,16 +146,17 @@ class AskedPieces:
         """
         where, which, through = generator.random(3)
         place = int(self._places[index])
-        told = _conversations(self._rows[place])
+        row = self._row(place)
+        name, told = str(row["seed"]), _conversations(row)
         start, count = cropped(_PIECE_SAMPLES, self._samples, where, 0.0)
         if self._through_codec is not None and through < 0.5:
-            sound, start = self._through_codec.sound(self.name(index), start, count)
+            sound, start = self._through_codec.sound(name, start, count)
         else:
             sound = self._rendered(place, start, count)
         return {
             "samples": resample(sound[None], RATE_HZ, self._rate_hz)[0],
             "turns": told[int(which * len(told))],
-            "name": self.name(index),
+            "name": name,
             "start_s": start / RATE_HZ,
         }
 

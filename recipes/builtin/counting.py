@@ -28,7 +28,7 @@ from antiphon.training.loop import Progress
 from antiphon.training.music import MusicObjective
 from antiphon.training.objective import Batch, Losses
 from antiphon.training.teacher_forcing import TeacherForcing
-from recipes.builtin.pieces import facts_in
+from recipes.builtin.pieces import facts_by_name
 
 JOBS = Path(__file__).parent / "jobs"
 PHASES, PITCHES = 24, 12
@@ -166,7 +166,7 @@ class CountingObjective(MusicObjective):
 
 def tempos_of(pieces: Path) -> dict[str, float]:
     """The tempo of every rendered piece, by the name that coded music has for it."""
-    return {str(facts["seed"]): facts["tempo_bpm"] for facts in facts_in(pieces)}
+    return {name: facts["tempo_bpm"] for name, facts in facts_by_name(pieces).items()}
 
 
 def train_counting(job: Path, pieces: Path, *, report: Callable[[Progress], None] | None = None) -> Path:

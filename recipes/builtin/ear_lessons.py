@@ -25,8 +25,8 @@ from antiphon.training.loop import Progress
 from antiphon.training.objective import Batch, Examples, Losses
 from recipes.builtin.asked import AskedPieces
 from recipes.builtin.counting import PHASES, phase_loss
-from recipes.builtin.pieces import facts_in
-from recipes.builtin.text_lessons import FACTS, Reader
+from recipes.builtin.pieces import facts_by_name
+from recipes.builtin.text_lessons import FACTS, Reader, known_answers
 from recipes.builtin.through_codec import ThroughCodec
 
 _BEAT = "beat"
@@ -43,16 +43,11 @@ class EarForcing(AnswerForcing):
 
     def __init__(self, flamingo: Any, learn: Collection[str] = PARTS, *, facts: Mapping[str, dict[str, Any]]) -> None:
         super().__init__(flamingo, learn)
-        answers = {name: sorted({of(own) for own in facts.values()}) for name, of in FACTS.items()}
-        self._classes = {
-            name: {of_piece: answers[name].index(of(own)) for of_piece, own in facts.items()}
-            for name, of in FACTS.items()
-        }
-        self._tempo_bpm = {name: float(own["tempo_bpm"]) for name, own in facts.items()}
+        self._facts, self._answers = facts, known_answers(facts.values())
         self.asked = (*FACTS, _BEAT)
         self._frame_s: float = flamingo.config.audio_frame_step * MEL_A_FRAME
         width = flamingo.config.text_config.hidden_size
-        for name, known in answers.items():
+        for name, known in self._answers.items():
             self.parts[name] = Reader(width, len(known))
         self.parts[_BEAT] = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, PHASES))
 
@@ -75,12 +70,13 @@ class EarForcing(AnswerForcing):
         return total + weights @ asked, torch.cat([right[None], asked.detach()])
 
     def _fact_loss(self, name: str, heard: Tensor, names: list[str]) -> Tensor:
-        wanted = torch.tensor([self._classes[name][piece] for piece in names], device=heard.device)
+        told = [FACTS[name](self._facts[piece]) for piece in names]
+        wanted = torch.tensor([self._answers[name].index(one) for one in told], device=heard.device)
         every = torch.ones(heard.shape[:2], device=heard.device)
         return F.cross_entropy(self.parts[name](heard, every).float(), wanted)
 
     def _beat_loss(self, heard: Tensor, names: list[str], start_s: Tensor) -> Tensor:
-        tempo_bpm = torch.tensor([self._tempo_bpm[piece] for piece in names])
+        tempo_bpm = torch.tensor([float(self._facts[piece]["tempo_bpm"]) for piece in names])
         first = start_s.cpu().double() / self._frame_s
         losses = phase_loss(self.parts[_BEAT](heard), tempo_bpm, frame_rate_hz=1 / self._frame_s, first=first)
         return losses / (heard.shape[0] * heard.shape[1])
@@ -107,15 +103,19 @@ class EarObjective(ListeningObjective):
         return Losses(total, dict(zip(("right", *asked), told, strict=True)))
 
 
-def train_listener(job: Path, runs: Path, *, report: Callable[[Progress], None] | None = None) -> Path:
+def train_listener(
+    job: Path,
+    runs: Path,
+    *,
+    through_codec: ThroughCodec | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
     """Trains the listening model as a job's file says, or goes on, and gives the folder of its best weights.
 
-    Where the pieces are there as codes too, half of the passages are heard as the codec gives them back.
+    Args:
+        through_codec: half of the passages are heard as it gives them back, where there is one.
     """
     file = read_job(job)
-    codes, codec = runs / "codes", runs / "decoder-mean"
-    through_codec = ThroughCodec(codes, codec) if codes.is_dir() and codec.is_dir() else None
-    facts = {str(own["seed"]): own for own in facts_in(runs / "pieces")}
 
     def examples(processor: Any) -> tuple[Examples, Examples]:
         every = AskedPieces(
@@ -123,5 +123,5 @@ def train_listener(job: Path, runs: Path, *, report: Callable[[Progress], None] 
         )
         return every.divided(file.data.held_out_share)
 
-    objective = functools.partial(EarObjective, facts=facts)
+    objective = functools.partial(EarObjective, facts=facts_by_name(runs / "pieces"))
     return Job(file, examples=examples, listening_objective=objective).run(report=report)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from antiphon import Audio, AutoProcessor, EncodecModel, MusicFlamingoForConditionalGeneration
+from antiphon import Audio, AutoProcessor, MusicFlamingoForConditionalGeneration
+from antiphon.tasks.transcoder import Transcoder
 from recipes.builtin.listener import CHUNK_S
 from recipes.builtin.pieces import facts_of, held_out_piece
 from recipes.builtin.questions import ANSWERS, WAYS
@@ -128,8 +129,8 @@ def hear(checkpoint: Path, prompts: Path, *, codec: Path | None = None) -> tuple
     for row, piece in zip(rows, pieces, strict=True):
         if not facts_of(piece).items() <= {**row, "seed": piece.seed}.items():
             raise ValueError(f"{row['reference']} is another piece than is composed now: write the prompts again")
-    through = None if codec is None else EncodecModel.from_pretrained(codec, dtype=torch.float32)
-    sounds = [heard(Audio.load(prompts / row["reference"]), processor.sampling_rate, through) for row in rows]
+    transcoder = None if codec is None else Transcoder.load(codec)
+    sounds = [heard(Audio.load(prompts / row["reference"]), processor.sampling_rate, transcoder) for row in rows]
     answers = {}
     for kind in dict.fromkeys(score.kind for score in SCORES.values()):
         answers[kind] = answers_about(model, processor, sounds, WAYS[kind][0])
@@ -141,13 +142,10 @@ def hear(checkpoint: Path, prompts: Path, *, codec: Path | None = None) -> tuple
     return judged(answers, pieces), told
 
 
-@torch.no_grad()
-def heard(render: Audio, rate_hz: int, codec: Any = None) -> np.ndarray:
-    """The first ``CHUNK_S`` seconds (N,) float32 of a render at another rate, by way of a codec where one is given."""
-    if codec is not None:
-        render = render.resample(codec.config.sampling_rate)
-        codes = codec.encode(torch.from_numpy(render.samples.mean(axis=0))[None, None]).audio_codes
-        render = Audio(codec.decode(codes, [None]).audio_values[0].numpy(), codec.config.sampling_rate)
+def heard(render: Audio, rate_hz: int, transcoder: Transcoder | None = None) -> np.ndarray:
+    """The first ``CHUNK_S`` seconds (N,) float32 of a render at another rate, after the codec where one is given."""
+    if transcoder is not None:
+        render = transcoder.decode(transcoder.encode(render))
     sound: np.ndarray = render.resample(rate_hz).samples.mean(axis=0)
     return sound[: CHUNK_S * rate_hz]
 

@@ -135,6 +135,11 @@ def facts_in(folder: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file.read_text(encoding="utf-8").splitlines())
 
 
+def facts_by_name(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same by the name that data sets have for each piece: its seed."""
+    return {str(facts["seed"]): facts for facts in facts_in(folder)}
+
+
 def rendered_shards(folder: Path) -> Iterator[list[Rendered]]:
     """The pieces of every finished shard, in order."""
     for facts_file in sorted(folder.glob("facts-*.jsonl")):

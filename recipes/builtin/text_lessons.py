@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -39,6 +39,12 @@ FACTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "tonic": lambda facts: facts["tonic"],
     "mode": lambda facts: facts["mode"],
 }
+
+
+def known_answers(facts: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
+    """What may be answered to each of ``FACTS``, in order."""
+    seen = list(facts)
+    return {name: sorted({of(own) for own in seen}) for name, of in FACTS.items()}
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def teach(
     """Trains an encoder in place, and gives how often it is right on texts kept back, which may not tell all."""
     torch.manual_seed(0)
     rng = Random(0)
-    answers = {name: sorted({of(one.facts) for one in lessons}) for name, of in FACTS.items()}
+    answers = known_answers(one.facts for one in lessons)
     readers = nn.ModuleDict({name: Reader(encoder.config.d_model, len(known)) for name, known in answers.items()})
     trained = [*encoder.parameters(), *readers.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=_RATE, weight_decay=0.01, fused=True)

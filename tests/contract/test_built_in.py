@@ -11,22 +11,17 @@ import torch
 import transformers
 
 from antiphon import Audio
-from antiphon.checkpoints.built_in import MELODY, MUSIC, built_in
+from antiphon.checkpoints.built_in import MELODY, MUSIC
 from antiphon.checkpoints.store import open_weights
 from antiphon.cli.app import run
 from antiphon.tasks.composer import Composer
 from antiphon.tasks.load import load
 
+from ..built_in_folders import folder_of
 from ..tunes import tune
 
 TEXTS = ["80s pop track with bassy drums and synth", "90s rock song with loud guitars and heavy drums"]
 _KINDS = {MUSIC: "MusicgenForConditionalGeneration", MELODY: "MusicgenMelodyForConditionalGeneration"}
-
-
-def _folder(name: str) -> Path:
-    folder = built_in(name)
-    assert folder is not None, name
-    return folder
 
 
 def _megabytes(files: Any) -> float:
@@ -44,31 +39,31 @@ def follow() -> Composer:
 
 
 def test_they_are_as_small_as_was_promised() -> None:
-    assert _megabytes(_folder(MUSIC).iterdir()) < 35
-    own = [f for f in _folder(MELODY).iterdir() if not (_folder(MUSIC) / f.name).exists() or _differ(f)]
+    assert _megabytes(folder_of(MUSIC).iterdir()) < 35
+    own = [f for f in folder_of(MELODY).iterdir() if not (folder_of(MUSIC) / f.name).exists() or _differ(f)]
     assert _megabytes(own) < 22
 
 
 def _differ(file: Path) -> bool:
-    return file.read_bytes() != (_folder(MUSIC) / file.name).read_bytes()
+    return file.read_bytes() != (folder_of(MUSIC) / file.name).read_bytes()
 
 
 def test_they_share_the_files_of_codec_and_text_encoder() -> None:
     for number in (1, 2):
-        assert not _differ(_folder(MELODY) / f"model-{number:05d}-of-00003.safetensors")
-    assert _differ(_folder(MELODY) / "model-00003-of-00003.safetensors")
+        assert not _differ(folder_of(MELODY) / f"model-{number:05d}-of-00003.safetensors")
+    assert _differ(folder_of(MELODY) / "model-00003-of-00003.safetensors")
 
 
 @pytest.mark.parametrize("name", [MUSIC, MELODY])
 def test_every_number_has_16_bits(name: str) -> None:
-    with open_weights(_folder(name)) as weights:
+    with open_weights(folder_of(name)) as weights:
         assert {tensor.dtype for tensor in map(weights.__getitem__, weights)} <= {torch.float16, torch.int64}
 
 
 @pytest.mark.parametrize("name", [MUSIC, MELODY])
 def test_transformers_opens_them_and_gives_the_same_logits(name: str) -> None:
-    theirs = getattr(transformers, _KINDS[name]).from_pretrained(_folder(name), dtype=torch.float32).eval()
-    inputs = transformers.AutoTokenizer.from_pretrained(_folder(name))(TEXTS, padding=True, return_tensors="pt")
+    theirs = getattr(transformers, _KINDS[name]).from_pretrained(folder_of(name), dtype=torch.float32).eval()
+    inputs = transformers.AutoTokenizer.from_pretrained(folder_of(name))(TEXTS, padding=True, return_tensors="pt")
     ours = load(name).model
     codes = torch.randint(0, 1024, (2 * 4, 9), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

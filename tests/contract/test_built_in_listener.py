@@ -10,11 +10,12 @@ import torch
 import transformers
 
 from antiphon import Audio
-from antiphon.checkpoints.built_in import LISTENER, built_in
+from antiphon.checkpoints.built_in import LISTENER
 from antiphon.checkpoints.store import open_weights
 from antiphon.tasks.listener import Listener
 from antiphon.tasks.load import load
 
+from ..built_in_folders import folder_of
 from ..tunes import tune
 
 QUESTION = "Is it slow, mid-tempo or fast?"
@@ -22,9 +23,7 @@ QUESTION = "Is it slow, mid-tempo or fast?"
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    found = built_in(LISTENER)
-    assert found is not None
-    return found
+    return folder_of(LISTENER)
 
 
 @pytest.fixture(scope="module")

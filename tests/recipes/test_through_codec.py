@@ -9,21 +9,22 @@ import pytest
 import torch
 
 import antiphon
-from antiphon.checkpoints.built_in import MUSIC, built_in
+from antiphon.checkpoints.built_in import MUSIC
+from antiphon.tasks.transcoder import Transcoder
 from antiphon.training.coded_format import CodedFormat, CodedItem
 from antiphon.training.coded_music import CodedMusic
 from recipes.builtin import hearing
 from recipes.builtin.asked import AskedPieces
 from recipes.builtin.through_codec import ThroughCodec
 
+from ..built_in_folders import folder_of
+
 HOP, FRAMES = 640, 600
 
 
 @pytest.fixture(scope="module")
 def codec() -> Path:
-    found = built_in(MUSIC)
-    assert found is not None
-    return found
+    return folder_of(MUSIC)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,9 @@ def test_a_passage_is_what_its_codes_decode_to_from_the_frame_in_which_it_begins
 
 
 def test_a_render_is_judged_after_the_codec_too(codec: Path) -> None:
-    model = antiphon.EncodecModel.from_pretrained(codec, dtype=torch.float32).eval()
+    transcoder = Transcoder.load(codec)
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 32_000).astype(np.float32)
-    plain, through = (hearing.heard(antiphon.Audio(tone, 32_000), 16_000, by) for by in (None, model))
+    plain, through = (hearing.heard(antiphon.Audio(tone, 32_000), 16_000, by) for by in (None, transcoder))
     assert plain.shape == through.shape == (16_000,)
     assert not np.allclose(plain, through, atol=1e-2)
     spectrum = np.abs(np.fft.rfft(through))
